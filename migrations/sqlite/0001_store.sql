@@ -68,7 +68,7 @@ CREATE TABLE block_removals (
   block         INTEGER PRIMARY KEY,
   bodies        INTEGER NOT NULL,
   raw_bytes     INTEGER NOT NULL,
-  removed_at_ms INTEGER NOT NULL    -- of the first removal
+  removed_at_ms INTEGER             -- of the first removal; null for a damaged block, which stays as it is
 ) STRICT;
 
 -- The secret under which identities and call ids are hashed. Has one row. The key is there twice, to notice when it is

@@ -41,6 +41,7 @@ pub(crate) use files::SqliteUrl;
 pub(super) use files::unlocked_files;
 pub(super) use inspection::inspect;
 
+use self::blocks::CompressionTask;
 use self::bodies::BodyFileWriter;
 use self::facets::ProbeCache;
 use self::files::watch::{self as file_watch, WatchedFiles};
@@ -127,6 +128,7 @@ impl SqliteStore {
         file_watch::start(url, &changes, watched, supervisor)?;
         wal::checkpoint::start(url, &writer, &sync, &files, supervisor)?;
         identity::index::start(&writer, &readers, supervisor);
+        CompressionTask::start(url, &writer, &sync, supervisor)?;
         Ok(Self {
             writer: Some(writer),
             ledger: Some(ledger),

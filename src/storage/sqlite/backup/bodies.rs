@@ -1,19 +1,23 @@
 //! Copies the bodies that a copied database names.
 //!
 //! Only those: what is between them may be bodies that were erased and not yet overwritten. Retention continues during the
-//! copy, so bodies may be gone; then their events are removed from the copy as well.
+//! copy, so bodies may be gone; then their events are removed from the copy as well. A body that was compressed meanwhile
+//! is read from its block.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use rusqlite::{Connection, Row};
+use bytes::Bytes;
+use rusqlite::{Connection, Row, params};
 
 use super::copy::{CopyEnd, CopySource};
 use super::databases::{cannot_write, open_copy, sync_folder};
 use crate::base::id::EventId;
-use crate::storage::sqlite::bodies::{self, BodyDigest, BodyFileReader, BodyLocation};
-use crate::storage::sqlite::{SqliteUrl, open, removal};
+use crate::storage::sqlite::blocks::{self, DamagedBlock};
+use crate::storage::sqlite::bodies::{self, BodyDigest, BodyFileReader, BodyLocation, BodyReader};
+use crate::storage::sqlite::removal::{self, BodyDisposal};
+use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{BodyError, BodyErrorKind, IdentityKey, Seq, StoreError};
 
 /// Bytes between two checks of what may end the copy.
@@ -45,15 +49,23 @@ pub(super) fn copy_bodies(source: &CopySource, copy_url: &SqliteUrl, now_ms: i64
     open::create_private_folder(&folder).map_err(|error| cannot_write(&folder, &error))?;
     let unreadable = copy_files(source, &copy, &folder)?;
     let live = open::open_reader(source.url)?;
-    let mut exists = live.prepare("SELECT 1 FROM events WHERE seq = ?1")?;
+    let reader = BodyReader::new(source.url);
     let mut copied = CopiedBodies::default();
     for (seq, id) in unreadable {
-        if exists.exists([seq])? {
-            copied.damaged_events.push(id.to_string());
-        } else {
-            removal::remove_event(&copy, &source.key, seq, now_ms)?;
-            copied.removed_events += 1;
+        match read_again(&live, &reader, &source.key, seq)? {
+            None => {
+                removal::remove_event(&copy, &source.key, seq, now_ms)?;
+                copied.removed_events += 1;
+            }
+            Some(Ok(body)) => {
+                removal::delete_uncompressed_body(&copy, seq, body.len() as u64, BodyDisposal::Free, now_ms)?;
+                copy.execute("INSERT INTO bodies (seq, body) VALUES (?1, ?2)", params![seq, &body[..]])?;
+            }
+            Some(Err(_)) => copied.damaged_events.push(id.to_string()),
         }
+    }
+    while let Some(rewrite) = blocks::next_rewrite(&copy, i64::MAX, DamagedBlock::Keep)? {
+        rewrite.apply(&copy)?;
     }
     // Nothing of them was copied, so there is nothing to reclaim.
     copy.execute_batch(
@@ -62,6 +74,24 @@ pub(super) fn copy_bodies(source: &CopySource, copy_url: &SqliteUrl, now_ms: i64
          DELETE FROM freed_bodies",
     )?;
     Ok(copied)
+}
+
+/// Reads a body that is not where the copied database says: meanwhile it may have been compressed. `None` when its event
+/// was removed.
+fn read_again(
+    live: &Connection,
+    reader: &BodyReader,
+    key: &IdentityKey,
+    seq: Seq,
+) -> Result<Option<Result<Bytes, BodyError>>, StoreError> {
+    let mut event = live
+        .prepare_cached("SELECT size_bytes, company_id, identity, dedupe_discriminator FROM events WHERE seq = ?1")?;
+    let mut rows = event.query([seq])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(match BodyDigest::from_row(row, 2, row.get(1)?, key) {
+        Ok(digest) => reader.read(live, seq, row.get(0)?, &digest)?,
+        Err(error) => Err(error),
+    }))
 }
 
 /// Copies the body files and returns the events whose bodies do not match their digest.

@@ -24,29 +24,25 @@ pub(super) fn entry_bytes(body_bytes: usize) -> usize {
 /// Collects the bodies of a block.
 #[derive(Default)]
 pub(super) struct BlockBuilder {
-    seqs: Vec<Seq>,
+    count: u32,
+    last_seq: i64,
     directory: Vec<u8>,
     bodies: Vec<u8>,
 }
 
 impl BlockBuilder {
     pub(super) fn push(&mut self, seq: Seq, body: &[u8]) {
-        let previous = self.seqs.last().map_or(0, |last| last.0);
         let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        self.directory.extend_from_slice(&seq.0.wrapping_sub(previous).to_le_bytes());
+        self.directory.extend_from_slice(&seq.0.wrapping_sub(self.last_seq).to_le_bytes());
         self.directory.extend_from_slice(&size.to_le_bytes());
         self.bodies.extend_from_slice(body);
-        self.seqs.push(seq);
-    }
-
-    pub(super) fn seqs(&self) -> &[Seq] {
-        &self.seqs
+        self.last_seq = seq.0;
+        self.count += 1;
     }
 
     /// The raw bytes of the block.
     pub(super) fn finish(self) -> Vec<u8> {
-        let count = u32::try_from(self.seqs.len()).unwrap_or(u32::MAX);
-        [&count.to_le_bytes()[..], &self.directory, &self.bodies].concat()
+        [&self.count.to_le_bytes()[..], &self.directory, &self.bodies].concat()
     }
 }
 
@@ -72,6 +68,10 @@ impl Block {
             return Err("its directory does not match its size".to_owned());
         }
         Ok(Self::from_places(raw, places))
+    }
+
+    pub(super) fn empty() -> Self {
+        Self { raw: Vec::new(), places: Vec::new() }
     }
 
     /// Decompresses what can be read of a damaged block.

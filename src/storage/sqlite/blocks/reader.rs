@@ -79,7 +79,7 @@ impl BlockReader {
 }
 
 /// The compressed bytes of a block and the size that its row states.
-fn load_frame(conn: &Connection, block_id: i64) -> rusqlite::Result<Option<(Vec<u8>, usize)>> {
+pub(super) fn load_frame(conn: &Connection, block_id: i64) -> rusqlite::Result<Option<(Vec<u8>, usize)>> {
     conn.prepare_cached("SELECT data, raw_bytes FROM body_blocks WHERE id = ?1")?
         .query_row([block_id], |row| Ok((row.get(0)?, usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX))))
         .optional()

@@ -33,3 +33,12 @@ pub(in crate::storage::sqlite) fn record_removal(
     }
     Ok(())
 }
+
+/// Bytes that blocks take up for bodies of removed events, in proportion to the sizes of the bodies.
+pub(in crate::storage::sqlite) fn removed_bytes(conn: &Connection) -> rusqlite::Result<u64> {
+    conn.prepare_cached(
+        "SELECT coalesce(sum(r.raw_bytes * length(b.data) / max(b.raw_bytes, 1)), 0)
+         FROM block_removals r JOIN body_blocks b ON b.id = r.block",
+    )?
+    .query_row([], |row| row.get(0))
+}

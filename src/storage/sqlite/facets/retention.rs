@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
+use crate::storage::sqlite::blocks::{self, DamagedBlock};
 use crate::storage::sqlite::operator::OperatorRemoval;
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, bodies, readers, removal};
@@ -46,10 +47,17 @@ impl RetentionStore for SqliteStore {
             removal::reclaim_bodies(&reader.conn, &reader.bodies.files.folder, &reader.sync, freed_before_ms)
         };
         let reclaimed = self.readers.read(reclaim).await?;
-        let bodies_left = removal::is_full_batch(&reclaimed);
+        let rewrite = move |reader: &readers::ReaderContext| {
+            blocks::next_rewrite(&reader.conn, freed_before_ms, DamagedBlock::Keep)
+        };
+        let rewritten = self.readers.read(rewrite).await?;
+        let bodies_left = removal::is_full_batch(&reclaimed) || rewritten.is_some();
         let work = move |state: &mut WriterContext| {
             removal::delete_freed_rows(&state.conn, &reclaimed)?;
-            removal::reclaim_pages(&state.conn)
+            if let Some(rewritten) = &rewritten {
+                rewritten.apply(&state.conn)?;
+            }
+            removal::reclaim_pages(&state.conn, removal::MIN_FREE_PAGES)
         };
         Ok(writer.write_background(PURGE_BATCH_ROWS, work).await? || bodies_left)
     }

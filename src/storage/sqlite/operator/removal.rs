@@ -8,6 +8,7 @@ use rusqlite::OptionalExtension;
 
 use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::SqliteUrl;
+use crate::storage::sqlite::blocks::{self, DamagedBlock};
 use crate::storage::sqlite::bodies::BodyReader;
 use crate::storage::sqlite::operator::OperatorStore;
 use crate::storage::sqlite::removal::erase::{self, DeliveryKey};
@@ -62,8 +63,18 @@ impl OperatorRemoval {
     /// As [`RetentionStore::reclaim_space`](crate::storage::RetentionStore::reclaim_space).
     pub(in crate::storage::sqlite) fn reclaim_space(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
         let more_bodies = self.reclaim_bodies(freed_before_ms)?;
-        let more_pages = self.store.remove(|conn, _| space::reclaim_pages(conn))?;
-        Ok(more_pages || more_bodies)
+        let more_blocks = self.rewrite_block(freed_before_ms, DamagedBlock::Keep)?;
+        let more_pages = self.store.remove(|conn, _| space::reclaim_pages(conn, space::MIN_FREE_PAGES))?;
+        Ok(more_pages || more_blocks || more_bodies)
+    }
+
+    /// Writes one block again without the bodies of removed events. Returns `false` when there was none.
+    fn rewrite_block(&mut self, removed_before_ms: i64, damaged: DamagedBlock) -> Result<bool, StoreError> {
+        let rewrite = self.store.read(|conn, _| blocks::next_rewrite(conn, removed_before_ms, damaged))?;
+        if let Some(rewrite) = &rewrite {
+            self.store.remove(|conn, _| rewrite.apply(conn))?;
+        }
+        Ok(rewrite.is_some())
     }
 
     fn reclaim_bodies(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
@@ -225,19 +236,22 @@ impl OperatorRemoval {
         Ok(erased)
     }
 
-    /// Scrubs the files of the store, so that no deleted byte can be read in them: truncates the write-ahead log and
-    /// overwrites the freed bodies. Returns `false` when readers kept the log in use the whole time; the caller has
-    /// to try again.
+    /// Scrubs the files of the store, so that no deleted byte can be read in them: writes blocks again without the
+    /// erased bodies, truncates the write-ahead log and overwrites the freed bodies. Returns `false` when readers kept
+    /// the log in use the whole time; the caller has to try again.
     ///
     /// A `DELETE` alone is not an erasure. Old pages stay in the log until it is truncated, and a body stays in its
     /// file until it is overwritten. Pages of the database itself are zeroed by SQLite (`secure_delete`).
     pub(in crate::storage::sqlite) fn scrub_files(&mut self) -> Result<bool, StoreError> {
+        while self.rewrite_block(i64::MAX, DamagedBlock::Salvage)? {}
+        let freed_before_ms = self.store.read(|conn, _| Ok(space::end_of_freed_times(conn)?))?;
         if !self.store.empty_wal()? {
             return Ok(false);
         }
         // A complete checkpoint proves that no reader has a snapshot from before the deletion, so the bodies can be
-        // overwritten now; a reader that starts later no longer finds their events.
-        while self.reclaim_bodies(i64::MAX)? {}
+        // overwritten now; a reader that starts later no longer finds them in their places. This is not so for bodies that
+        // were compressed since.
+        while self.reclaim_bodies(freed_before_ms)? {}
         // Deleting the rows of the freed bodies has filled the log again.
         let is_empty = self.store.empty_wal()?;
         if is_empty {

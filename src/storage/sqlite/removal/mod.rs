@@ -13,7 +13,10 @@ pub(super) mod space;
 mod tests;
 
 pub(super) use purge::purge_batch;
-pub(super) use space::{allocated_bytes, delete_freed_rows, is_full_batch, reclaim_bodies, reclaim_pages, used_bytes};
+pub(super) use space::{
+    MIN_FREE_PAGES, allocated_bytes, delete_freed_rows, has_freed_bodies, is_full_batch, reclaim_bodies, reclaim_pages,
+    used_bytes,
+};
 
 use rusqlite::{Connection, OptionalExtension, params};
 

@@ -8,11 +8,11 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use crate::storage::StoreError;
-use crate::storage::sqlite::bodies;
 use crate::storage::sqlite::wal::SyncState;
+use crate::storage::sqlite::{blocks, bodies};
 
 /// Free pages that stay in the database: releasing and allocating the same pages again would only cause writes.
-const MIN_FREE_PAGES: i64 = 64;
+pub(in crate::storage::sqlite) const MIN_FREE_PAGES: i64 = 64;
 /// Pages moved per transaction, which takes a few milliseconds.
 const MAX_PAGES_PER_VACUUM: i64 = 100;
 /// Freed bodies reclaimed per call.
@@ -25,10 +25,10 @@ pub(in crate::storage::sqlite) struct ReclaimedBody {
     end: i64,
 }
 
-/// Releases some free pages and returns whether there are more. Must run inside a transaction.
-pub(in crate::storage::sqlite) fn reclaim_pages(conn: &Connection) -> Result<bool, StoreError> {
+/// Releases some free pages above `min_free_pages` and returns whether there are more. Must run inside a transaction.
+pub(in crate::storage::sqlite) fn reclaim_pages(conn: &Connection, min_free_pages: i64) -> Result<bool, StoreError> {
     let free: i64 = conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-    let spare = free - MIN_FREE_PAGES;
+    let spare = free - min_free_pages;
     if spare <= 0 {
         return Ok(false);
     }
@@ -63,14 +63,16 @@ pub(in crate::storage::sqlite) fn reclaim_bodies(
         })
     })?;
     let mut freed_bodies: Vec<FreedBody> = rows.collect::<Result<_, _>>()?;
-    for freed in &mut freed_bodies {
-        freed.unused_range = find_unused_range(conn, freed)?;
-    }
-    for in_file in freed_bodies.chunk_by(|one, other| one.file == other.file) {
+    for in_file in freed_bodies.chunk_by_mut(|one, other| one.file == other.file) {
         let [first, ..] = in_file else { continue };
-        let path = bodies::body_file_path(folder, first.file);
+        let file = first.file;
+        let path = bodies::body_file_path(folder, file);
+        let is_all_due = !has_later_freed(conn, file, before_ms)?;
+        for freed in &mut *in_file {
+            freed.unused_range = if is_all_due { find_unused_range(conn, freed)? } else { freed.range() };
+        }
         // The current file is never deleted: the writer has it open and appends to it.
-        let is_unused = first.file < current && is_body_file_unused(conn, &path, first.file)?;
+        let is_unused = is_all_due && file < current && is_body_file_unused(conn, &path, file)?;
         reclaim_body_file(&path, in_file, is_unused, sync)?;
         if is_unused {
             // Before the rows are deleted: after a power failure the file could be back, and nothing would delete it
@@ -101,6 +103,28 @@ struct FreedBody {
     unused_range: (u64, u64),
 }
 
+impl FreedBody {
+    fn range(&self) -> (u64, u64) {
+        let offset = self.offset.unsigned_abs();
+        (offset, offset + self.size_bytes)
+    }
+}
+
+pub(in crate::storage::sqlite) fn has_freed_bodies(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM freed_bodies LIMIT 1")?.exists([])
+}
+
+/// A time after that of every freed body so far.
+pub(in crate::storage::sqlite) fn end_of_freed_times(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("SELECT coalesce(max(freed_at_ms) + 1, 0) FROM freed_bodies")?.query_row([], |row| row.get(0))
+}
+
+/// Whether the file has freed bodies that a reader may still use.
+fn has_later_freed(conn: &Connection, file: i64, before_ms: i64) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM freed_bodies WHERE file = ?1 AND freed_at_ms >= ?2")?
+        .exists(params![file, before_ms])
+}
+
 /// The range from the end of the previous body in use to the start of the next one; without a next one, to the end of
 /// the freed body itself. The writer appends after the last body of the file, so the range never reaches what it is
 /// writing.
@@ -112,7 +136,7 @@ fn find_unused_range(conn: &Connection, freed: &FreedBody) -> Result<(u64, u64),
     )?;
     let (start, end): (u64, Option<u64>) =
         neighbors.query_row(params![freed.file, freed.offset], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((start, end.unwrap_or(freed.offset.unsigned_abs() + freed.size_bytes)))
+    Ok((start, end.unwrap_or(freed.range().1)))
 }
 
 /// Whether no event has its body in the file. A file with bytes that this database never named counts as used: they may
@@ -139,21 +163,20 @@ fn reclaim_body_file(path: &Path, freed: &[FreedBody], is_unused: bool, sync: &S
         Err(error) => return Err(failed(error)),
     };
     let file_bytes = file.metadata().map_err(failed)?.len();
+    // The file may be an older one. Writing past its end would extend it, and the zeros would be taken for the body of an
+    // event.
+    let in_file = || freed.iter().filter(|body| body.range().1 <= file_bytes);
+    for body in in_file().filter(|body| body.overwrite) {
+        write_zeros(&mut file, body.range().0, body.size_bytes).map_err(failed)?;
+    }
+    if in_file().any(|body| body.overwrite) {
+        // Before the holes are punched: the zeros must reach the blocks that are released after that.
+        file.sync_data().map_err(|error| sync.report(path, &error))?;
+    }
     let mut punched_range = (0, 0);
-    for body in freed {
-        let offset = body.offset.unsigned_abs();
-        // The file may be an older one. Writing past its end would extend it, and the zeros would be taken for the body
-        // of an event.
-        if offset + body.size_bytes > file_bytes {
-            continue;
-        }
-        if body.overwrite {
-            // Synced before the hole is punched: the zeros must reach the blocks that are released after that.
-            write_zeros(&mut file, offset, body.size_bytes).map_err(failed)?;
-            file.sync_data().map_err(|error| sync.report(path, &error))?;
-        }
+    for body in in_file().filter(|_| !is_unused) {
         // Neighbors that are gone too share one range, which is punched once.
-        if !is_unused && (body.overwrite || punched_range != body.unused_range) {
+        if punched_range != body.unused_range {
             let (start, end) = body.unused_range;
             punch_hole(&mut file, start, end - start).map_err(failed)?;
             punched_range = body.unused_range;
@@ -209,8 +232,8 @@ pub(in crate::storage::sqlite) fn delete_freed_rows(
     Ok(())
 }
 
-/// Bytes in use: database pages that are not free, and allocated bytes of the body files without freed bodies and bytes
-/// that no row names. A purge by size cannot release the latter, and would delete more and more events.
+/// Bytes in use: database pages that are not free, and allocated bytes of the body files; without removed bodies and
+/// bytes that no row names. A purge by size cannot release the latter, and would delete more and more events.
 pub(in crate::storage::sqlite) fn used_bytes(conn: &Connection, folder: &Path) -> Result<u64, StoreError> {
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
     let database_bytes = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
@@ -223,7 +246,7 @@ pub(in crate::storage::sqlite) fn used_bytes(conn: &Connection, folder: &Path) -
         let length = fs::metadata(&path).map_or(0, |file| file.len());
         file_bytes += allocated_bytes(&path).saturating_sub(bodies::unreferenced_bytes(conn, number, length)?);
     }
-    Ok(database_bytes + file_bytes.saturating_sub(freed_bytes))
+    Ok((database_bytes + file_bytes).saturating_sub(freed_bytes + blocks::removed_bytes(conn)?))
 }
 
 /// Bytes that the file occupies on disk. Holes do not count, so the length of the file would be too much.

@@ -1,0 +1,208 @@
+//! The task that compresses bodies in the background.
+//!
+//! It waits until many bodies are there, or none arrive any more: blocks of many bodies are smaller, and the events of a
+//! call come together. Between two blocks it pauses, so that intake and handlers keep most of the time.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::params;
+
+use super::compressor;
+use crate::base::clock::Clock;
+use crate::base::supervise::Supervisor;
+use crate::storage::sqlite::readers::{ReaderContext, ReaderPool};
+use crate::storage::sqlite::wal::SyncState;
+use crate::storage::sqlite::writer::{StoreWriter, WriterContext};
+use crate::storage::sqlite::{SqliteUrl, events, removal};
+use crate::storage::{Seq, StoreError};
+
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Waiting bytes above which all waiting bodies are compressed.
+const MAX_WAITING_BYTES: u64 = 32 * 1024 * 1024;
+/// Waiting bytes that are compressed when no event has arrived for [`IDLE_CHECKS`]. Fewer would make small blocks.
+const MIN_IDLE_BYTES: u64 = 256 * 1024;
+const IDLE_CHECKS: u32 = 2;
+/// The age at which a body is compressed in any case.
+const MAX_WAIT_MS: i64 = 10 * 60_000;
+/// Pause after a block, as a multiple of the time that it took; the short one while far too much waits.
+const PAUSE_FACTOR: u32 = 3;
+const PAUSE_FACTOR_WHEN_BEHIND: u32 = 1;
+const BEHIND_BYTES: u64 = 8 * MAX_WAITING_BYTES;
+/// Free pages that stay in the database while events arrive: new bodies use them again. When the store is idle, fewer
+/// stay, see `removal/space.rs`.
+const FREE_PAGES_WHILE_BUSY: i64 = 16_384;
+/// Longer than a read takes that began before the compression: it may still use the original in a body file.
+const READER_GRACE: Duration = Duration::from_secs(4);
+
+/// The bodies that are not compressed yet, as far as they were counted.
+struct Waiting {
+    counted_through: Seq,
+    bytes: u64,
+    oldest_ms: Option<i64>,
+    /// Checks in a row without a new event.
+    idle_checks: u32,
+}
+
+/// Compresses the bodies of a store.
+pub(in crate::storage::sqlite) struct CompressionTask {
+    reader: ReaderPool,
+    writer: StoreWriter,
+    supervisor: Supervisor,
+}
+
+impl CompressionTask {
+    pub(in crate::storage::sqlite) fn start(
+        url: &SqliteUrl,
+        writer: &StoreWriter,
+        sync: &SyncState,
+        supervisor: &Supervisor,
+    ) -> Result<(), StoreError> {
+        let task = Self::new(url, writer, sync, supervisor)?;
+        supervisor.spawn("store-compression", task.run());
+        Ok(())
+    }
+
+    pub(super) fn new(
+        url: &SqliteUrl,
+        writer: &StoreWriter,
+        sync: &SyncState,
+        supervisor: &Supervisor,
+    ) -> Result<Self, StoreError> {
+        // A separate thread: compressing takes longer than other readers should wait.
+        let reader = ReaderPool::start(url, 1, sync, supervisor)?;
+        Ok(Self { reader, writer: writer.clone(), supervisor: supervisor.clone() })
+    }
+
+    async fn run(self) {
+        let mut waiting: Option<Waiting> = None;
+        while self.pause(CHECK_INTERVAL).await {
+            let checked = match waiting.take() {
+                Some(waiting) => self.check(waiting).await,
+                None => self.reader.read(Waiting::find_first).await,
+            };
+            match checked {
+                Ok(checked) => waiting = Some(checked),
+                // Counted anew at the next check.
+                Err(error) => tracing::warn!(%error, "compression of bodies failed"),
+            }
+        }
+    }
+
+    /// Compresses what waits if it is time, and releases its space.
+    async fn check(&self, waiting: Waiting) -> Result<Waiting, StoreError> {
+        let mut waiting = self.reader.read(|reader| waiting.count_new(reader)).await?;
+        let now_ms = Clock::system().now_ms();
+        if waiting.is_due(now_ms) {
+            self.compress_through(waiting.counted_through, waiting.bytes > BEHIND_BYTES).await?;
+            self.release_space(waiting.is_idle()).await?;
+            waiting = Waiting { bytes: 0, oldest_ms: None, ..waiting };
+        }
+        Ok(waiting)
+    }
+
+    /// Compresses all waiting bodies up to `through`.
+    pub(super) async fn compress_through(&self, through: Seq, is_behind: bool) -> Result<(), StoreError> {
+        let mut after = Seq(0);
+        let next = move |after| move |reader: &ReaderContext| compressor::next_round(&reader.conn, after, through);
+        while let Some(round) = self.reader.read(next(after)).await? {
+            after = round.last_seq;
+            for seqs in round.blocks {
+                let started = Instant::now();
+                self.compress_block(seqs).await?;
+                let factor = if is_behind { PAUSE_FACTOR_WHEN_BEHIND } else { PAUSE_FACTOR };
+                if !self.pause(started.elapsed() * factor).await {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn compress_block(&self, seqs: Vec<Seq>) -> Result<(), StoreError> {
+        let Some(block) = self.reader.read(move |reader| compressor::compress(reader, &seqs)).await? else {
+            return Ok(());
+        };
+        let insert = move |state: &mut _| block.insert(state, Clock::system().now_ms());
+        // One that was not inserted is made again in a later round.
+        self.writer.write_background(compressor::MAX_BODIES_PER_BLOCK, insert).await.map(drop)
+    }
+
+    /// Returns the space of the originals: their places in body files, and free pages of the database.
+    pub(super) async fn release_space(&self, is_idle: bool) -> Result<(), StoreError> {
+        let freed_before_ms = Clock::system().now_ms().saturating_add(1);
+        let has_freed = |reader: &ReaderContext| Ok(removal::has_freed_bodies(&reader.conn)?);
+        if self.reader.read(has_freed).await? && self.pause(READER_GRACE).await {
+            while self.reclaim_bodies(freed_before_ms).await? {}
+        }
+        let min_free_pages = if is_idle { removal::MIN_FREE_PAGES } else { FREE_PAGES_WHILE_BUSY };
+        loop {
+            let started = Instant::now();
+            let reclaim = move |state: &mut WriterContext| removal::reclaim_pages(&state.conn, min_free_pages);
+            if !self.writer.write_background(compressor::MAX_BODIES_PER_BLOCK, reclaim).await?
+                || !self.pause(started.elapsed()).await
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reclaims one batch of places in body files, and returns whether there are more.
+    async fn reclaim_bodies(&self, freed_before_ms: i64) -> Result<bool, StoreError> {
+        let started = Instant::now();
+        let reclaim = move |reader: &ReaderContext| {
+            removal::reclaim_bodies(&reader.conn, &reader.bodies.files.folder, &reader.sync, freed_before_ms)
+        };
+        let reclaimed = self.reader.read(reclaim).await?;
+        let has_more = removal::is_full_batch(&reclaimed);
+        self.writer
+            .write_background(compressor::MAX_BODIES_PER_BLOCK, move |state| {
+                removal::delete_freed_rows(&state.conn, &reclaimed)
+            })
+            .await?;
+        Ok(self.pause(started.elapsed()).await && has_more)
+    }
+
+    /// Returns `false` when the service stops.
+    async fn pause(&self, duration: Duration) -> bool {
+        tokio::select! {
+            () = self.supervisor.wait_for_stop() => false,
+            () = tokio::time::sleep(duration) => true,
+        }
+    }
+}
+
+impl Waiting {
+    /// Begins in front of the first body that waits.
+    fn find_first(reader: &ReaderContext) -> Result<Self, StoreError> {
+        let first: Option<i64> = reader.conn.query_row("SELECT min(seq) - 1 FROM bodies", [], |row| row.get(0))?;
+        let counted_through = Seq(first.map_or_else(|| events::last_seq(&reader.conn), Ok)?);
+        Ok(Self { counted_through, bytes: 0, oldest_ms: None, idle_checks: 0 })
+    }
+
+    /// Counts the events that arrived since the last check.
+    fn count_new(self, reader: &ReaderContext) -> Result<Self, StoreError> {
+        let (last_seq, bytes, oldest_ms): (Option<Seq>, u64, Option<i64>) = reader
+            .conn
+            .prepare_cached(
+                "SELECT max(e.seq), coalesce(sum(e.size_bytes), 0), min(e.received_at_ms)
+                 FROM bodies b CROSS JOIN events e ON e.seq = b.seq WHERE b.seq > ?1",
+            )?
+            .query_row(params![self.counted_through], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(Self {
+            idle_checks: if last_seq.is_none() { self.idle_checks.saturating_add(1) } else { 0 },
+            counted_through: last_seq.unwrap_or(self.counted_through),
+            bytes: self.bytes + bytes,
+            oldest_ms: self.oldest_ms.into_iter().chain(oldest_ms).min(),
+        })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle_checks >= IDLE_CHECKS
+    }
+
+    fn is_due(&self, now_ms: i64) -> bool {
+        self.bytes > MAX_WAITING_BYTES
+            || (self.is_idle() && self.bytes > MIN_IDLE_BYTES)
+            || self.oldest_ms.is_some_and(|oldest_ms| oldest_ms + MAX_WAIT_MS < now_ms)
+    }
+}
