@@ -180,10 +180,14 @@ CREATE TABLE attempts (
   PRIMARY KEY (handler_id, event_seq, started_at_ms, attempt)
 ) STRICT, WITHOUT ROWID;
 
--- One row per call, merged from its events.
+-- One row per call, merged from its events. New rows are appended, and the index of ids has 8 bytes per call, so a merge
+-- changes few pages. A matching key has to be compared with the company and the call id.
 CREATE TABLE calls (
+  id                   INTEGER PRIMARY KEY,
+  key                  INTEGER NOT NULL,  -- 64 bits of a keyed hash of the call id (src/storage/identity.rs)
   company_id           INTEGER NOT NULL,
   call_id              TEXT NOT NULL,
+  test                 INTEGER NOT NULL CHECK (test IN (0, 1)),  -- whether it is a test call
   stage                INTEGER NOT NULL,  -- latest stage of any event so far (src/calls/mod.rs)
   call_type            TEXT,
   direction            TEXT,
@@ -200,7 +204,6 @@ CREATE TABLE calls (
   user_sentiment       TEXT,
   call_successful      INTEGER,
   cost_cents           TEXT,              -- decimal text, as Retell sent it
-  transfers            TEXT NOT NULL,     -- JSON: transfer kind by event id; merging an event twice changes nothing
   first_event_at_ms    INTEGER NOT NULL,
   last_event_at_ms     INTEGER NOT NULL,
   in_voicemail         INTEGER,
@@ -208,22 +211,30 @@ CREATE TABLE calls (
   latency_p90_ms       INTEGER,
   latency_p99_ms       INTEGER,
   has_recording        INTEGER,
-  sources              TEXT NOT NULL DEFAULT '[]',     -- JSON: the event from which each value came (src/calls/sources.rs)
-  PRIMARY KEY (company_id, call_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX calls_recent ON calls (last_event_at_ms);
--- Contains every column that statistics use, so that they read this index alone.
-CREATE INDEX calls_begun ON calls (coalesce(started_at_ms, first_event_at_ms), agent_id, agent_name,
-  disconnection_reason, user_sentiment, call_successful, duration_ms, cost_cents);
--- The calls of a customer by time: the caller of an inbound call, the callee of an outbound one. The company's own
+  transfers            TEXT,              -- JSON: transfer kind by event id; merging an event twice changes nothing
+  sources              TEXT,              -- JSON: the event from which each value came (src/calls/sources.rs)
+  summary              TEXT,
+  custom_analysis_data TEXT               -- JSON
+) STRICT;
+CREATE INDEX calls_key ON calls (key);
+-- Lists, latest event first: of a company, with or without tests, and of an agent.
+CREATE INDEX calls_latest ON calls (company_id, test, last_event_at_ms);
+CREATE INDEX calls_agents ON calls (company_id, test, agent_id, last_event_at_ms) WHERE agent_id IS NOT NULL;
+-- The part of an hour that a filter of statistics cuts off.
+CREATE INDEX calls_start ON calls (coalesce(started_at_ms, first_event_at_ms));
+-- The calls of a customer by start: the caller of an inbound call, the callee of an outbound one. The company's own
 -- number is therefore not a customer.
 CREATE INDEX calls_customers ON calls (company_id, CASE direction WHEN 'outbound' THEN to_number ELSE from_number END,
-  last_event_at_ms);
+  coalesce(started_at_ms, first_event_at_ms))
+  WHERE CASE direction WHEN 'outbound' THEN to_number ELSE from_number END IS NOT NULL;
 
 -- One row per chat: the same columns, with id, type and status of the chat in those of the call.
 CREATE TABLE chats (
+  id                   INTEGER PRIMARY KEY,
+  key                  INTEGER NOT NULL,
   company_id           INTEGER NOT NULL,
   call_id              TEXT NOT NULL,
+  test                 INTEGER NOT NULL CHECK (test IN (0, 1)),
   stage                INTEGER NOT NULL,
   call_type            TEXT,
   direction            TEXT,
@@ -240,7 +251,6 @@ CREATE TABLE chats (
   user_sentiment       TEXT,
   call_successful      INTEGER,
   cost_cents           TEXT,
-  transfers            TEXT NOT NULL,
   first_event_at_ms    INTEGER NOT NULL,
   last_event_at_ms     INTEGER NOT NULL,
   in_voicemail         INTEGER,
@@ -248,23 +258,44 @@ CREATE TABLE chats (
   latency_p90_ms       INTEGER,
   latency_p99_ms       INTEGER,
   has_recording        INTEGER,
-  sources              TEXT NOT NULL DEFAULT '[]',
-  PRIMARY KEY (company_id, call_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX chats_recent ON chats (last_event_at_ms);
-CREATE INDEX chats_begun ON chats (coalesce(started_at_ms, first_event_at_ms), agent_id, agent_name,
-  disconnection_reason, user_sentiment, call_successful, duration_ms, cost_cents);
-
--- Summary and extracted data of a conversation, in a separate table so that lists and statistics never read them. Not
--- WITHOUT ROWID, because long rows use less space in a table with rowids.
-CREATE TABLE call_texts (
-  kind                 TEXT NOT NULL CHECK (kind IN ('call', 'chat')),
-  company_id           INTEGER NOT NULL,
-  call_id              TEXT NOT NULL,
+  transfers            TEXT,
+  sources              TEXT,
   summary              TEXT,
-  custom_analysis_data TEXT,              -- JSON
-  PRIMARY KEY (kind, company_id, call_id)
+  custom_analysis_data TEXT
 ) STRICT;
+CREATE INDEX chats_key ON chats (key);
+CREATE INDEX chats_latest ON chats (company_id, test, last_event_at_ms);
+CREATE INDEX chats_agents ON chats (company_id, test, agent_id, last_event_at_ms) WHERE agent_id IS NOT NULL;
+CREATE INDEX chats_start ON chats (coalesce(started_at_ms, first_event_at_ms));
+
+-- Statistics: sums over calls and chats per hour, day and 30 days, changed in the transaction that changes the row of a
+-- call (src/storage/sqlite/calls/totals.rs). A series is a set of calls: all, those of a company, or those of a company and
+-- an agent, which is null for calls without one.
+CREATE TABLE call_series (
+  id         INTEGER PRIMARY KEY,
+  kind       TEXT NOT NULL CHECK (kind IN ('call', 'chat')),
+  scope      TEXT NOT NULL CHECK (scope IN ('all', 'company', 'agent')),
+  company_id INTEGER,
+  agent_id   TEXT
+) STRICT;
+CREATE INDEX call_series_key ON call_series (kind, scope, company_id, agent_id);
+-- The calls of a series that began in one period and have one value. Calls without the value have a row for `success`
+-- only.
+CREATE TABLE call_totals (
+  span        INTEGER NOT NULL,  -- hours in the period: 1, 24 or 720
+  dimension   INTEGER NOT NULL,  -- what `value` is (src/calls/totals.rs)
+  start       INTEGER NOT NULL,  -- number of the period, counted from the Unix epoch
+  series      INTEGER NOT NULL,
+  value       TEXT NOT NULL,
+  calls       INTEGER NOT NULL,
+  timed       INTEGER NOT NULL,  -- calls with a known duration
+  duration_ms INTEGER NOT NULL,
+  cents       INTEGER NOT NULL,  -- whole cents of the cost, and the rest in millionths of a cent
+  millionths  INTEGER NOT NULL,
+  evaluated   INTEGER NOT NULL,  -- calls of which the success is known
+  successful  INTEGER NOT NULL,
+  PRIMARY KEY (span, dimension, start, series, value)
+) STRICT, WITHOUT ROWID;
 
 -- The latest rejected requests, for an operator who has to find the cause. A ring: above a fixed number the oldest
 -- row is deleted (src/storage/sqlite/rejected.rs). Nothing in it is trusted.

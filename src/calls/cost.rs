@@ -1,6 +1,7 @@
 //! Costs: sums of decimal numbers without the rounding errors of binary fractions.
 
 use std::fmt;
+use std::ops::Neg;
 
 use serde::{Serialize, Serializer};
 
@@ -9,6 +10,7 @@ const FRACTION_DIGITS: usize = 6;
 /// Maximum number of digits before the decimal point. A larger number is an error of the sender and would spoil every
 /// sum.
 const MAX_WHOLE_DIGITS: i32 = 12;
+const MILLION: i128 = 1_000_000;
 
 /// An amount in cents, in units of a millionth of a cent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,8 +37,29 @@ impl Cost {
         Some(Self(sign * value))
     }
 
+    /// The sum of whole cents and millionths of a cent.
+    #[must_use]
+    pub fn from_parts(cents: i64, millionths: i64) -> Self {
+        Self(i128::from(cents) * MILLION + i128::from(millionths))
+    }
+
+    /// Whole cents and the rest in millionths of a cent, both with the sign of the cost. Sums of each fit into 64 bits.
+    #[must_use]
+    pub fn to_parts(self) -> (i64, i64) {
+        let part = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        (part(self.0 / MILLION), part(self.0 % MILLION))
+    }
+
     pub fn add(&mut self, other: Self) {
         self.0 = self.0.saturating_add(other.0);
+    }
+}
+
+impl Neg for Cost {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self(-self.0)
     }
 }
 

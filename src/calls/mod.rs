@@ -3,6 +3,7 @@
 mod cost;
 mod sources;
 mod stats;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use self::sources::CallMerge;
 use crate::base::id::CompanyId;
 pub(crate) use cost::Cost;
 pub(crate) use sources::ValueSources;
-pub(crate) use stats::{CallGroup, CallGrouping, CallStats, CallStatsFilter, CallStatsRow, CallTotals};
+pub(crate) use stats::{CallGroup, CallGrouping, CallStats, CallStatsFilter};
+pub(crate) use totals::{CallDimension, CallTotals, CountedCall};
 
 /// How much an event contains about its call. A value from a later stage replaces one from an earlier stage, never the
 /// reverse.

@@ -1,12 +1,13 @@
-//! Statistics of calls: one pass over their rows fills all groupings.
+//! Statistics of calls, summed up from totals and from single calls.
 
 use std::borrow::Borrow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use jiff::Timestamp;
 
-use super::{CallKind, Cost};
+use super::{CallDimension, CallKind, CallTotals, CountedCall};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// Groups per grouping; calls with further values are counted in one group. The values come from bodies, so without a
@@ -34,6 +35,8 @@ pub enum CallGrouping {
     /// The day in UTC on which the call began.
     Day,
     Agent,
+    /// The agent and its version.
+    Version,
     Reason,
     Sentiment,
     /// Whether the agent reached its goal.
@@ -43,7 +46,8 @@ pub enum CallGrouping {
 }
 
 impl CallGrouping {
-    const ALL: [Self; 6] = [Self::Day, Self::Agent, Self::Reason, Self::Sentiment, Self::Success, Self::Company];
+    const ALL: [Self; 7] =
+        [Self::Day, Self::Agent, Self::Version, Self::Reason, Self::Sentiment, Self::Success, Self::Company];
 
     /// The name in `--by` and `--json`.
     #[must_use]
@@ -51,6 +55,7 @@ impl CallGrouping {
         match self {
             Self::Day => "day",
             Self::Agent => "agent",
+            Self::Version => "version",
             Self::Reason => "reason",
             Self::Sentiment => "sentiment",
             Self::Success => "success",
@@ -62,79 +67,6 @@ impl CallGrouping {
     pub fn for_kind(kind: CallKind) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |grouping| kind == CallKind::Call || *grouping != Self::Reason)
     }
-}
-
-/// The values of one call that statistics use.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CallStatsRow<'a> {
-    pub call_id: &'a str,
-    /// Start of the call, or the arrival of its first event if the start is unknown.
-    pub started_at_ms: i64,
-    /// The slug of the company.
-    pub company: &'a str,
-    pub agent_id: Option<&'a str>,
-    pub agent_name: Option<&'a str>,
-    pub disconnection_reason: Option<&'a str>,
-    pub user_sentiment: Option<&'a str>,
-    pub call_successful: Option<bool>,
-    pub duration_ms: Option<i64>,
-    pub cost_cents: Option<Cost>,
-}
-
-/// Totals of a set of calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CallTotals {
-    pub calls: u64,
-    /// Number of calls with a known duration.
-    pub calls_with_duration: u64,
-    pub total_duration_ms: i64,
-    /// Sum of the known costs.
-    pub total_cost_cents: Cost,
-    /// Number of calls of which it is known whether the agent reached its goal.
-    pub calls_with_success_known: u64,
-    /// Number of calls in which the agent reached its goal.
-    pub successful_calls: u64,
-}
-
-impl CallTotals {
-    fn add(&mut self, row: &CallStatsRow) {
-        self.calls += 1;
-        // A negative duration is an error of the sender, and would make averages wrong.
-        if let Some(duration_ms) = row.duration_ms.filter(|ms| *ms >= 0) {
-            self.calls_with_duration += 1;
-            self.total_duration_ms = self.total_duration_ms.saturating_add(duration_ms);
-        }
-        if let Some(cost) = row.cost_cents {
-            self.total_cost_cents.add(cost);
-        }
-        if let Some(successful) = row.call_successful {
-            self.calls_with_success_known += 1;
-            self.successful_calls += u64::from(successful);
-        }
-    }
-
-    /// Average of the known durations.
-    #[must_use]
-    pub fn average_duration_ms(&self) -> Option<i64> {
-        self.total_duration_ms.checked_div(i64::try_from(self.calls_with_duration).ok()?)
-    }
-
-    /// Share of successful calls among those whose success is known, from 0 to 1.
-    #[must_use]
-    pub fn success_rate(&self) -> Option<f64> {
-        ratio(self.successful_calls, self.calls_with_success_known)
-    }
-
-    /// Share of these calls among those in `all`, from 0 to 1.
-    #[must_use]
-    pub fn share_of(&self, all: &Self) -> Option<f64> {
-        ratio(self.calls, all.calls)
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a ratio is shown with one or two decimals")]
-fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// The totals of the calls with one value of a [`CallGrouping`].
@@ -151,29 +83,74 @@ pub struct CallGroup {
 #[derive(Debug, Default)]
 pub struct CallStats {
     total: CallTotals,
-    excluded_tests: u64,
+    excluded_tests: i64,
     days: GroupTotals<i64>,
     agents: GroupTotals<String>,
+    agent_versions: GroupTotals<(String, String)>,
     disconnection_reasons: GroupTotals<String>,
     sentiments: GroupTotals<String>,
-    successes: GroupTotals<bool>,
+    successes: GroupTotals<String>,
     companies: GroupTotals<String>,
+    agent_names: HashMap<String, String>,
 }
 
 impl CallStats {
-    /// Adds one call. A test call is only counted as excluded.
-    pub fn add(&mut self, kind: CallKind, row: &CallStatsRow) {
-        if kind.is_test(row.call_id) {
-            self.excluded_tests += 1;
-            return;
+    /// Adds one call of the company with this slug.
+    pub fn add_call(&mut self, call: &CountedCall, company: &str) {
+        let totals = call.totals();
+        let day = call.started_at_ms.div_euclid(DAY_MS);
+        for (dimension, value) in call.values() {
+            self.add_value(day, dimension, &value, &totals);
+            match (dimension, call.agent_id) {
+                (CallDimension::Success, agent) => {
+                    self.add_to_company(company, &totals);
+                    if let Some(agent) = agent {
+                        self.add_to_agent(agent, &totals);
+                    }
+                }
+                (CallDimension::AgentVersion, Some(agent)) => self.add_to_agent_version(agent, &value, &totals),
+                _ => {}
+            }
         }
-        self.total.add(row);
-        self.days.add(Some(&row.started_at_ms.div_euclid(DAY_MS)), row);
-        self.agents.add_named(row.agent_id, row.agent_name, row);
-        self.disconnection_reasons.add(row.disconnection_reason, row);
-        self.sentiments.add(row.user_sentiment, row);
-        self.successes.add(row.call_successful.as_ref(), row);
-        self.companies.add(Some(row.company), row);
+    }
+
+    /// Adds calls that began on `day` (days since the Unix epoch) and have this value.
+    pub fn add_value(&mut self, day: i64, dimension: CallDimension, value: &str, totals: &CallTotals) {
+        match dimension {
+            CallDimension::Success => {
+                self.total += totals;
+                self.days.add(&day, totals);
+                // Calls without the value are in no group: `groups` subtracts the groups from the total.
+                if !value.is_empty() {
+                    self.successes.add(value, totals);
+                }
+            }
+            CallDimension::DisconnectionReason => self.disconnection_reasons.add(value, totals),
+            CallDimension::Sentiment => self.sentiments.add(value, totals),
+            CallDimension::AgentVersion => {}
+            CallDimension::Test => self.excluded_tests += totals.calls,
+        }
+    }
+
+    pub fn add_to_company(&mut self, company: &str, totals: &CallTotals) {
+        self.companies.add(company, totals);
+    }
+
+    pub fn add_to_agent(&mut self, agent_id: &str, totals: &CallTotals) {
+        self.agents.add(agent_id, totals);
+    }
+
+    pub fn add_to_agent_version(&mut self, agent_id: &str, version: &str, totals: &CallTotals) {
+        self.agent_versions.add(&(agent_id.to_owned(), version.to_owned()), totals);
+    }
+
+    /// Ids of the agents that have a group.
+    pub fn agent_ids(&self) -> Vec<String> {
+        self.agents.groups.keys().cloned().collect()
+    }
+
+    pub fn name_agent(&mut self, agent_id: &str, name: String) {
+        self.agent_names.insert(agent_id.to_owned(), name);
     }
 
     /// The totals over all calls.
@@ -184,7 +161,7 @@ impl CallStats {
 
     /// Number of test calls, which no other figure includes.
     #[must_use]
-    pub fn excluded_tests(&self) -> u64 {
+    pub fn excluded_tests(&self) -> i64 {
         self.excluded_tests
     }
 
@@ -198,18 +175,27 @@ impl CallStats {
                     .map(|(day, totals)| CallGroup { key: Some(format_day(day)), name: None, totals })
                     .collect()
             }
-            CallGrouping::Agent => self.agents.sorted_groups(String::clone),
-            CallGrouping::Reason => self.disconnection_reasons.sorted_groups(String::clone),
-            CallGrouping::Sentiment => self.sentiments.sorted_groups(String::clone),
-            CallGrouping::Success => self.successes.sorted_groups(|well| if *well { "yes" } else { "no" }.to_owned()),
-            CallGrouping::Company => self.companies.sorted_groups(String::clone),
+            CallGrouping::Agent => {
+                let mut groups = self.agents.sorted_groups(&self.total, String::clone);
+                for group in &mut groups {
+                    group.name = group.key.as_ref().and_then(|agent| self.agent_names.get(agent).cloned());
+                }
+                groups
+            }
+            CallGrouping::Version => {
+                self.agent_versions.sorted_groups(&self.total, |(agent, version)| format!("{agent} v{version}"))
+            }
+            CallGrouping::Reason => self.disconnection_reasons.sorted_groups(&self.total, String::clone),
+            CallGrouping::Sentiment => self.sentiments.sorted_groups(&self.total, String::clone),
+            CallGrouping::Success => self.successes.sorted_groups(&self.total, String::clone),
+            CallGrouping::Company => self.companies.sorted_groups(&self.total, String::clone),
         }
     }
 
     /// Totals by day (days since the Unix epoch), for days with at least one call.
     #[must_use]
     pub fn days(&self) -> Vec<(i64, CallTotals)> {
-        let mut days: Vec<_> = self.days.groups.iter().map(|(day, group)| (*day, group.totals)).collect();
+        let mut days: Vec<_> = self.days.groups.iter().map(|(day, totals)| (*day, *totals)).collect();
         days.sort_unstable_by_key(|(day, _)| *day);
         days
     }
@@ -225,60 +211,48 @@ fn format_day(day: i64) -> String {
 /// Totals of calls by the values of one grouping.
 #[derive(Debug)]
 struct GroupTotals<K> {
-    groups: HashMap<K, CallGroup>,
-    /// Calls of which the value is not known.
-    unknown: CallTotals,
+    groups: HashMap<K, CallTotals>,
     /// Calls with values above [`MAX_GROUPS`].
     others: CallTotals,
 }
 
 impl<K> Default for GroupTotals<K> {
     fn default() -> Self {
-        Self { groups: HashMap::new(), unknown: CallTotals::default(), others: CallTotals::default() }
+        Self { groups: HashMap::new(), others: CallTotals::default() }
     }
 }
 
 impl<K: Hash + Eq> GroupTotals<K> {
-    fn add<Q>(&mut self, key: Option<&Q>, row: &CallStatsRow)
+    fn add<Q>(&mut self, key: &Q, totals: &CallTotals)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.add_named(key, None, row);
-    }
-
-    fn add_named<Q>(&mut self, key: Option<&Q>, name: Option<&str>, row: &CallStatsRow)
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let Some(key) = key else { return self.unknown.add(row) };
-        // A borrowed key, because nearly every call belongs to a known group and needs no allocation.
+        // A borrowed key, because nearly all totals belong to a known group and need no allocation.
         if let Some(group) = self.groups.get_mut(key) {
-            group.totals.add(row);
-            if group.name.is_none() {
-                group.name = name.map(str::to_owned);
-            }
+            *group += totals;
         } else if self.groups.len() < MAX_GROUPS {
-            let mut group = CallGroup { key: None, name: name.map(str::to_owned), totals: CallTotals::default() };
-            group.totals.add(row);
-            self.groups.insert(key.to_owned(), group);
+            self.groups.insert(key.to_owned(), *totals);
         } else {
-            self.others.add(row);
+            self.others += totals;
         }
     }
 
-    fn sorted_groups(&self, text: impl Fn(&K) -> String) -> Vec<CallGroup> {
-        let known = self.groups.iter().map(|(key, group)| CallGroup { key: Some(text(key)), ..group.clone() });
-        let mut groups: Vec<CallGroup> = known.collect();
-        for (key, totals) in [(None, self.unknown), (Some(OTHER_GROUPS_KEY.to_owned()), self.others)] {
-            if totals.calls > 0 {
-                groups.push(CallGroup { key, name: None, totals });
-            }
+    /// The groups, largest first. The calls of `all` that are in no group are those without the value.
+    fn sorted_groups(&self, all: &CallTotals, text: impl Fn(&K) -> String) -> Vec<CallGroup> {
+        let mut unknown = *all;
+        for totals in self.groups.values().chain([&self.others]) {
+            unknown += &-*totals;
         }
+        let known = self.groups.iter().map(|(key, totals)| (Some(text(key)), *totals));
+        let rest = [(None, unknown), (Some(OTHER_GROUPS_KEY.to_owned()), self.others)];
+        let all = known.chain(rest).filter(|(_, totals)| totals.calls != 0);
+        let mut groups: Vec<_> = all.map(|(key, totals)| CallGroup { key, name: None, totals }).collect();
         // Among groups of the same size the unknown one comes last.
-        let order = |group: &CallGroup| (u64::MAX - group.totals.calls, group.key.is_none());
-        groups.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.key.cmp(&b.key)));
+        groups.sort_by(|a, b| {
+            let order = |group: &CallGroup| (Reverse(group.totals.calls), group.key.is_none());
+            order(a).cmp(&order(b)).then_with(|| a.key.cmp(&b.key))
+        });
         groups
     }
 }
@@ -286,29 +260,40 @@ impl<K: Hash + Eq> GroupTotals<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::id::CompanyId;
+    use crate::calls::Cost;
 
-    fn stats(rows: &[CallStatsRow]) -> CallStats {
+    const CALL: CountedCall = CountedCall {
+        company_id: CompanyId::new(1),
+        is_test: false,
+        started_at_ms: 0,
+        agent_id: None,
+        agent_version: None,
+        disconnection_reason: None,
+        user_sentiment: None,
+        call_successful: None,
+        duration_ms: None,
+        cost_cents: None,
+    };
+
+    fn stats(calls: &[CountedCall]) -> CallStats {
         let mut stats = CallStats::default();
-        for row in rows {
-            stats.add(CallKind::Call, row);
+        for call in calls {
+            stats.add_call(call, "default");
         }
         stats
     }
 
     #[test]
     fn groups_are_sorted_and_sum_up() {
-        let row =
-            CallStatsRow { call_id: "call_1", agent_id: Some("a"), duration_ms: Some(1000), ..CallStatsRow::default() };
-        let named = CallStatsRow {
-            agent_name: Some("Nora"),
-            call_successful: Some(true),
-            cost_cents: Cost::parse("0.3"),
-            ..row
-        };
-        let other = CallStatsRow { agent_id: Some("b"), duration_ms: None, call_successful: Some(false), ..row };
-        let unknown = CallStatsRow { agent_id: None, started_at_ms: 86_400_000, duration_ms: Some(4000), ..named };
-        let test = CallStatsRow { call_id: "call_test_1", ..named };
-        let stats = stats(&[row, named, other, unknown, test]);
+        let call = CountedCall { agent_id: Some("a"), duration_ms: Some(1000), ..CALL };
+        let successful =
+            CountedCall { agent_version: Some(4), call_successful: Some(true), cost_cents: Cost::parse("0.3"), ..call };
+        let other = CountedCall { agent_id: Some("b"), duration_ms: None, call_successful: Some(false), ..call };
+        let unknown = CountedCall { agent_id: None, started_at_ms: 86_400_000, duration_ms: Some(4000), ..successful };
+        let test = CountedCall { is_test: true, ..successful };
+        let mut stats = stats(&[call, successful, other, unknown, test]);
+        stats.name_agent("a", "Nora".into());
         assert_eq!((stats.totals().calls, stats.excluded_tests()), (4, 1));
         assert_eq!(stats.totals().average_duration_ms(), Some(2000));
         assert_eq!(stats.totals().total_cost_cents.to_string(), "0.6");
@@ -319,6 +304,9 @@ mod tests {
         assert_eq!(agents[0].name.as_deref(), Some("Nora"));
         assert_eq!(agents[1].totals.average_duration_ms(), None);
         assert_eq!(agents[0].totals.share_of(stats.totals()), Some(0.5));
+        let versions = stats.groups(CallGrouping::Version);
+        let counts: Vec<_> = versions.iter().map(|group| (group.key.as_deref(), group.totals.calls)).collect();
+        assert_eq!(counts, [(None, 3), (Some("a v4"), 1)]);
         let days = stats.groups(CallGrouping::Day);
         assert_eq!(
             days.iter().map(|day| day.key.as_deref().unwrap()).collect::<Vec<_>>(),
@@ -331,9 +319,8 @@ mod tests {
     #[test]
     fn the_number_of_groups_is_limited() {
         let keys: Vec<String> = (0..MAX_GROUPS + 5).map(|number| number.to_string()).collect();
-        let rows: Vec<_> =
-            keys.iter().map(|key| CallStatsRow { user_sentiment: Some(key), ..CallStatsRow::default() }).collect();
-        let groups = stats(&rows).groups(CallGrouping::Sentiment);
+        let calls: Vec<_> = keys.iter().map(|key| CountedCall { user_sentiment: Some(key), ..CALL }).collect();
+        let groups = stats(&calls).groups(CallGrouping::Sentiment);
         assert_eq!((groups.len(), groups[0].key.as_deref()), (MAX_GROUPS + 1, Some(OTHER_GROUPS_KEY)));
         assert_eq!(groups[0].totals.calls, 5);
     }
@@ -341,8 +328,7 @@ mod tests {
     #[test]
     fn a_time_outside_the_range_of_dates_has_a_day() {
         assert_eq!((format_day(20_778).as_str(), format_day(-1).as_str()), ("2026-11-21", "1969-12-31"));
-        let days =
-            stats(&[CallStatsRow { started_at_ms: i64::MAX, ..CallStatsRow::default() }]).groups(CallGrouping::Day);
+        let days = stats(&[CountedCall { started_at_ms: i64::MAX, ..CALL }]).groups(CallGrouping::Day);
         assert!(days[0].key.as_deref().unwrap().starts_with("day "));
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn count_conversations(
         company,
         agent: agent_id,
         time_zone: "UTC",
-        tests_excluded: stats.excluded_tests(),
+        tests_excluded: stats.excluded_tests().unsigned_abs(),
         total: totals_view(stats.totals()),
         by: groupings.into_iter().map(|grouping| (grouping.as_str(), group_views(grouping, &stats))).collect(),
     })
@@ -150,12 +150,12 @@ fn group_views(grouping: CallGrouping, stats: &CallStats) -> Vec<CallGroupView> 
 
 fn totals_view(totals: &CallTotals) -> CallTotalsView {
     CallTotalsView {
-        count: totals.calls,
+        count: totals.calls.unsigned_abs(),
         duration_ms: totals.total_duration_ms,
         average_duration_ms: totals.average_duration_ms(),
         cost_cents: totals.total_cost_cents,
-        evaluated: totals.calls_with_success_known,
-        successful: totals.successful_calls,
+        evaluated: totals.calls_with_success_known.unsigned_abs(),
+        successful: totals.successful_calls.unsigned_abs(),
         success_rate: totals.success_rate(),
     }
 }

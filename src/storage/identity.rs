@@ -101,7 +101,9 @@ impl IdentityKey {
         hex::encode(self.erasure_digest("store", &[]))
     }
 
-    fn call_hash(&self, call_id: &str) -> i64 {
+    /// The key by which the row of a call or chat is found. Calls of different companies may share it, or by chance any
+    /// calls.
+    pub(super) fn call_hash(&self, call_id: &str) -> i64 {
         HighwayHasher::new(Key(self.0)).hash64(call_id.as_bytes()).cast_signed()
     }
 }

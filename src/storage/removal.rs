@@ -43,7 +43,7 @@ pub enum CompanyScope {
 
 /// The position where the next batch continues. Opaque; the default is the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PurgeCursor(pub(super) i64, pub(super) i64, pub(super) String);
+pub struct PurgeCursor(pub(super) [i64; 5]);
 
 /// One batch of data to be removed.
 #[derive(Clone, Debug)]

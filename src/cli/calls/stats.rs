@@ -42,6 +42,8 @@ enum GroupBy {
     Day,
     /// Agent that took the call
     Agent,
+    /// Agent and its version
+    Version,
     /// Disconnection reason, which only calls have
     Reason,
     /// Sentiment of the user by Retell's analysis
@@ -57,6 +59,7 @@ impl GroupBy {
         match self {
             Self::Day => CallGrouping::Day,
             Self::Agent => CallGrouping::Agent,
+            Self::Version => CallGrouping::Version,
             Self::Reason => CallGrouping::Reason,
             Self::Sentiment => CallGrouping::Sentiment,
             Self::Success => CallGrouping::Success,
@@ -69,6 +72,7 @@ fn grouping_heading(grouping: CallGrouping) -> &'static str {
     match grouping {
         CallGrouping::Day => "DAY (UTC)",
         CallGrouping::Agent => "AGENT",
+        CallGrouping::Version => "AGENT VERSION",
         CallGrouping::Reason => "ENDED BY",
         CallGrouping::Sentiment => "SENTIMENT",
         CallGrouping::Success => "SUCCESSFUL",

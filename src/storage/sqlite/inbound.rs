@@ -10,17 +10,13 @@ use crate::telemetry::inbound::InboundOutcome;
 /// Calls whose texts are read for [`CallerHistory`].
 const MAX_CALLS_READ: u32 = 5;
 
-// The CASE expressions are that of the index `calls_customers`, literally, or SQLite would not use the index. With it
-// and the limits the cost does not grow with the number of calls.
+// The expressions are that of the index `calls_customers`, literally, or SQLite would not use the index. With it and the
+// limits the cost does not grow with the number of calls.
 const COUNT_CALLS_SQL: &str = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1
        AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = ?2 LIMIT ?3)";
-const LATEST_CALLS_SQL: &str =
-    "SELECT coalesce(c.started_at_ms, c.first_event_at_ms), t.summary, t.custom_analysis_data
-    FROM calls c LEFT JOIN call_texts t
-       ON t.kind = 'call' AND t.company_id = c.company_id AND t.call_id = c.call_id
-    WHERE c.company_id = ?1
-       AND CASE c.direction WHEN 'outbound' THEN c.to_number ELSE c.from_number END = ?2
-    ORDER BY c.last_event_at_ms DESC LIMIT ?3";
+const LATEST_CALLS_SQL: &str = "SELECT coalesce(started_at_ms, first_event_at_ms), summary, custom_analysis_data
+    FROM calls WHERE company_id = ?1 AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = ?2
+    ORDER BY coalesce(started_at_ms, first_event_at_ms) DESC LIMIT ?3";
 
 /// Earlier calls with this number on the customer's side: the caller of an inbound call, the callee of an outbound
 /// one. The company's own number therefore has no history.
@@ -40,7 +36,6 @@ pub(super) fn caller_history(
     let mut rows = latest.query(params![company_id, number, MAX_CALLS_READ])?;
     while let Some(row) = rows.next()? {
         let began: Option<i64> = row.get(0)?;
-        // The rows are in the order of their latest events, which can differ from the order in which the calls began.
         history.last_call_at_ms = history.last_call_at_ms.max(began);
         if history.last_summary.is_none() {
             history.last_summary = row.get(1)?;

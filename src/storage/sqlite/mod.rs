@@ -21,6 +21,8 @@ mod ledger;
 mod open;
 mod operator;
 mod overview;
+#[cfg(test)]
+mod page_reads;
 mod query;
 mod readers;
 mod rejected;
@@ -113,6 +115,7 @@ impl SqliteStore {
             files: Arc::clone(&files),
             recent_keys,
             identity_filter: IdentityFilter::default(),
+            call_totals: calls::PendingTotals::default(),
             bodies,
             transaction_begun: false,
             appended_events: 0,

@@ -4,14 +4,21 @@ use async_trait::async_trait;
 
 use crate::base::id::{CompanyId, EventId};
 use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
+use crate::storage::sqlite::readers::ReaderContext;
+use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, calls, inbound};
 use crate::storage::{CallStore, CallerHistory, InboundAnswerRecord, InboundAnswerStore, StoreError};
+
+/// Approximate cost of a merge: a row of `calls` or `chats`, the entries of its indexes, and its share of the totals.
+const ROWS_PER_MERGE: usize = 3;
 
 #[async_trait]
 impl CallStore for SqliteStore {
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {
-        // A row of `calls` or `chats`, its texts, and the entries of their indexes.
-        self.writer()?.write_background(8, move |state| calls::merge_call(&state.conn, &call)).await
+        let writer = self.writer()?;
+        let key = writer.identity_key.clone();
+        let work = move |state: &mut WriterContext| calls::merge_call(&state.conn, &key, &mut state.call_totals, &call);
+        writer.write_background(ROWS_PER_MERGE, work).await
     }
 
     async fn list_calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError> {
@@ -20,7 +27,8 @@ impl CallStore for SqliteStore {
 
     async fn get_call(&self, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
         let call_id = call_id.to_owned();
-        self.readers.read(move |reader| calls::find_by_id(&reader.conn, kind, &call_id)).await
+        let find = move |reader: &ReaderContext| calls::find_by_id(&reader.conn, &reader.identity_key, kind, &call_id);
+        self.readers.read(find).await
     }
 
     async fn call_stats(&self, filter: CallStatsFilter) -> Result<CallStats, StoreError> {

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::OptionalExtension;
 
-use crate::base::id::{CompanyId, EventId};
+use crate::base::id::EventId;
+use crate::calls::CallKind;
 use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::blocks::{self, DamagedBlock};
 use crate::storage::sqlite::bodies::BodyReader;
@@ -100,11 +101,11 @@ impl OperatorRemoval {
     /// Calls and chats whose rows contain the data subject's phone number, as (company id, call id).
     pub(in crate::storage::sqlite) fn find_calls(&self, person: &DataSubject) -> Result<Vec<CallKey>, StoreError> {
         let mut calls = Vec::new();
-        for rows in data_subject::CALL_TABLES {
-            let mut next = Some((CompanyId::new(0), String::new()));
+        for kind in [CallKind::Call, CallKind::Chat] {
+            let mut next = Some(0);
             while let Some(after) = next {
                 let (matching, next_after) =
-                    self.store.read(|conn, _| data_subject::find_calls_in_table(conn, person, rows, &after))?;
+                    self.store.read(|conn, _| data_subject::find_calls_in_table(conn, person, kind, after))?;
                 calls.extend(matching);
                 next = next_after;
             }
@@ -139,7 +140,7 @@ impl OperatorRemoval {
         person: &DataSubject,
         seqs: &BTreeSet<Seq>,
     ) -> Result<ErasureCounts, StoreError> {
-        let mut counts = self.store.read(|conn, _| erase::count_erasable(conn, person, seqs))?;
+        let mut counts = self.store.read(|conn, key| erase::count_erasable(conn, key, person, seqs))?;
         let mut after = Some(0);
         while let Some(at) = after {
             let (invocations, next) = erase::find_invocations_of(self.store.ledger()?, person, at)?;
@@ -207,7 +208,7 @@ impl OperatorRemoval {
         let mut erased = ErasureCounts::default();
         let calls: Vec<_> = person.calls().iter().cloned().collect();
         for part in calls.chunks(ROWS_PER_TRANSACTION) {
-            erased.calls += self.store.remove(|conn, _| erase::delete_calls(conn, part))?;
+            erased.calls += self.store.remove(|conn, key| erase::delete_calls(conn, key, part))?;
         }
         let rejected = self.store.read(|conn, _| erase::find_rejected_of(conn, person))?;
         for part in rejected.chunks(ROWS_PER_TRANSACTION) {

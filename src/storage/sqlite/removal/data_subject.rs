@@ -6,7 +6,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use crate::base::id::CompanyId;
+use crate::calls::CallKind;
 use crate::storage::sqlite::bodies::{BodyDigest, BodyReader};
+use crate::storage::sqlite::calls::table_name;
 use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, Position, Seq, StoreError};
 
 /// Events read in one go. A reader that keeps its snapshot for longer keeps the write-ahead log from being
@@ -117,39 +119,32 @@ pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
     Ok(seqs)
 }
 
-/// Tables with rows per call or chat, each as table name and condition. All are scanned in the order of their key.
-pub(in crate::storage::sqlite) const CALL_TABLES: [&str; 4] =
-    ["calls WHERE 1", "chats WHERE 1", "call_texts WHERE kind = 'call'", "call_texts WHERE kind = 'chat'"];
-
-/// Calls and chats whose rows contain data of the person, even when their events are gone; and where to continue,
-/// `None` at the end of the table.
+/// Calls or chats whose rows contain data of the person, even when their events are gone; and the id of the row after which
+/// to continue, `None` at the end of the table.
 pub(in crate::storage::sqlite) fn find_calls_in_table(
     conn: &Connection,
     person: &DataSubject,
-    rows: &str,
-    (company, call_id): &CallKey,
-) -> Result<(Vec<CallKey>, Option<CallKey>), StoreError> {
+    kind: CallKind,
+    after: i64,
+) -> Result<(Vec<CallKey>, Option<i64>), StoreError> {
+    let table = table_name(kind);
     // `*`: every column is searched, also those that a later version adds.
-    let sql = format!(
-        "SELECT company_id, call_id, * FROM {rows} AND (company_id, call_id) > (?1, ?2)
-         ORDER BY company_id, call_id LIMIT ?3"
-    );
+    let sql = format!("SELECT id, company_id, call_id, * FROM {table} WHERE id > ?1 ORDER BY id LIMIT ?2");
     let mut statement = conn.prepare_cached(&sql)?;
     let columns = statement.column_count();
-    let mut rows = statement.query(params![company, call_id, MAX_ROWS_SCANNED])?;
+    let mut rows = statement.query(params![after, MAX_ROWS_SCANNED])?;
     let mut matching = Vec::new();
     let mut scanned = 0;
-    let mut last_call = None;
+    let mut last_id = after;
     while let Some(row) = rows.next()? {
-        let call: CallKey = (row.get(0)?, row.get(1)?);
-        if person.includes_company(call.0) && row_matches(row, columns, person)? {
-            matching.push(call.clone());
+        let company: CompanyId = row.get(1)?;
+        if person.includes_company(company) && row_matches(row, columns, person)? {
+            matching.push((company, row.get(2)?));
         }
         scanned += 1;
-        last_call = Some(call);
+        last_id = row.get(0)?;
     }
-    let next_after = if scanned == MAX_ROWS_SCANNED { last_call } else { None };
-    Ok((matching, next_after))
+    Ok((matching, (scanned == MAX_ROWS_SCANNED).then_some(last_id)))
 }
 
 /// Whether any text or blob among the first `columns` columns of a row contains data of the person.

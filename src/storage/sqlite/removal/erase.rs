@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::data_subject::row_matches;
-use super::{BodyDisposal, appointments, delete_attempts, delete_call, delete_event, list_handler_ids};
+use super::{BodyDisposal, appointments, delete_attempts, delete_event, list_handler_ids};
 use crate::base::id::CompanyId;
+use crate::storage::sqlite::calls::{PendingTotals, delete_call};
 use crate::storage::sqlite::deliveries::advance_call_sequence;
 use crate::storage::{
     CallKey, DataSubject, DeliveryState, ErasureCounts, EventsByHandler, HandlerId, IdentityKey, Seq, SkipReason,
@@ -125,11 +126,17 @@ fn index_erased_identity(conn: &Connection, seq: Seq) -> Result<(), StoreError> 
 }
 
 /// Deletes the rows of these calls and chats, and returns their number.
-pub(in crate::storage::sqlite) fn delete_calls(conn: &Connection, calls: &[CallKey]) -> Result<u64, StoreError> {
+pub(in crate::storage::sqlite) fn delete_calls(
+    conn: &Connection,
+    key: &IdentityKey,
+    calls: &[CallKey],
+) -> Result<u64, StoreError> {
     let mut removed = 0;
+    let mut totals = PendingTotals::default();
     for (company, call_id) in calls {
-        removed += delete_call(conn, *company, call_id)?;
+        removed += delete_call(conn, key, &mut totals, *company, call_id)?;
     }
+    totals.write(conn)?;
     Ok(removed)
 }
 
@@ -249,6 +256,7 @@ pub(in crate::storage::sqlite) fn delete_delivery_texts(
 /// Counts the rows that an erasure of the person and these events would delete.
 pub(in crate::storage::sqlite) fn count_erasable(
     conn: &Connection,
+    key: &IdentityKey,
     person: &DataSubject,
     seqs: &BTreeSet<Seq>,
 ) -> Result<ErasureCounts, StoreError> {
@@ -273,11 +281,12 @@ pub(in crate::storage::sqlite) fn count_erasable(
         }
     }
     let mut call_rows = conn.prepare_cached(
-        "SELECT (SELECT count(*) FROM calls WHERE company_id = ?1 AND call_id = ?2)
-            + (SELECT count(*) FROM chats WHERE company_id = ?1 AND call_id = ?2)",
+        "SELECT (SELECT count(*) FROM calls INDEXED BY calls_key WHERE key = ?1 AND company_id = ?2 AND call_id = ?3)
+            + (SELECT count(*) FROM chats INDEXED BY chats_key WHERE key = ?1 AND company_id = ?2 AND call_id = ?3)",
     )?;
     for (company, call_id) in person.calls() {
-        counts.calls += call_rows.query_row(params![company, call_id], |row| row.get::<_, u64>(0))?;
+        let values = params![key.call_hash(call_id), company, call_id];
+        counts.calls += call_rows.query_row(values, |row| row.get::<_, u64>(0))?;
     }
     Ok(counts)
 }

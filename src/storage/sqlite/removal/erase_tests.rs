@@ -3,7 +3,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::tests::{RemovalFixture, START_MS, large_body};
+use crate::calls::{CallKind, CallRecord, CallStage};
 use crate::storage::DataSubject;
+use crate::storage::sqlite::calls;
+use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::*;
 
 /// The bytes of all files in a folder and its subfolders.
@@ -98,23 +101,39 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
     assert_eq!(fixture.store.next_due_ms(handler).await.unwrap(), None);
 }
 
+/// Kind, id, number and summary of calls. Three of them belong to the person with the number +12025550143.
+fn calls_of_two_persons() -> impl Iterator<Item = (CallKind, String, &'static str, Option<&'static str>)> {
+    let calls = (1..=4_500).map(|number| {
+        let from_number = if number == 4_400 { "+12025550143" } else { "+12025550199" };
+        let summary = (number == 7).then_some("call back (202) 555-0143");
+        (CallKind::Call, format!("call_{number}"), from_number, summary)
+    });
+    calls.chain([
+        (CallKind::Chat, "chat_1".to_owned(), "+12025550143", None),
+        (CallKind::Chat, "chat_2".to_owned(), "+12025550199", Some("nothing")),
+    ])
+}
+
 #[tokio::test]
 async fn a_phone_number_is_found_in_calls_without_events() {
     let fixture = RemovalFixture::new();
-    let rows = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 4500)
-        INSERT INTO calls (company_id, call_id, stage, from_number, transfers, first_event_at_ms, last_event_at_ms)
-          SELECT 1, 'call_' || n, 1, iif(n = 4400, '+12025550143', '+12025550199'), '{}', 1, 1 FROM n;
-        INSERT INTO chats (company_id, call_id, stage, to_number, transfers, first_event_at_ms, last_event_at_ms)
-          VALUES (1, 'chat_1', 1, '+12025550143', '{}', 1, 1), (1, 'chat_2', 1, NULL, '{}', 1, 1);
-        INSERT INTO call_texts (kind, company_id, call_id, summary)
-          VALUES ('call', 1, 'call_7', 'call back (202) 555-0143'), ('chat', 1, 'chat_2', 'nothing');";
-    fixture.store.writer().unwrap().write(move |state| Ok(state.conn.execute_batch(rows)?)).await.unwrap();
+    let writer = fixture.store.writer().unwrap();
+    let key = writer.identity_key.clone();
+    let merge = move |state: &mut WriterContext| {
+        for (kind, id, from_number, summary) in calls_of_two_persons() {
+            let mut call = CallRecord::new(kind, DEFAULT_COMPANY_ID, "", &id, CallStage::Started, 1);
+            (call.from_number, call.summary) = (Some(from_number.into()), summary.map(str::to_owned));
+            calls::merge_call(&state.conn, &key, &mut state.call_totals, &call)?;
+        }
+        Ok(())
+    };
+    writer.write(merge).await.unwrap();
     let mut person = DataSubject::new(Some("+12025550143".parse().unwrap()), None);
     let mut removal = fixture.open_removal();
     let found = removal.find_calls(&person).unwrap();
     assert_eq!(
         found.iter().map(|(_, call_id)| call_id.as_str()).collect::<Vec<_>>(),
-        ["call_4400", "chat_1", "call_7"]
+        ["call_7", "call_4400", "chat_1"]
     );
     person.add_calls(found);
     assert_eq!(removal.erase_related_rows(&person).unwrap().calls, 3);

@@ -128,19 +128,6 @@ fn delete_attempts(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<u6
     Ok(attempts.execute(params![handler, seq])? as u64)
 }
 
-/// Deletes the row of a call or chat and its texts. Returns the number of rows, without the texts.
-fn delete_call(conn: &Connection, company: CompanyId, call_id: &str) -> Result<u64, StoreError> {
-    conn.prepare_cached("DELETE FROM call_texts WHERE kind IN ('call', 'chat') AND company_id = ?1 AND call_id = ?2")?
-        .execute(params![company, call_id])?;
-    // The kind is not known here: an id from an event can be that of a call or of a chat.
-    let mut removed = 0;
-    for table in ["calls", "chats"] {
-        let sql = format!("DELETE FROM {table} WHERE company_id = ?1 AND call_id = ?2");
-        removed += conn.prepare_cached(&sql)?.execute(params![company, call_id])? as u64;
-    }
-    Ok(removed)
-}
-
 // Also handlers that are no longer in the settings: their deliveries hold data of the events, too.
 fn list_handler_ids(conn: &Connection) -> Result<Vec<HandlerId>, StoreError> {
     let mut ids = conn.prepare_cached("SELECT id FROM handlers ORDER BY id")?;

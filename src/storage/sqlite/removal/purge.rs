@@ -5,13 +5,16 @@
 //! bounded by rows and by time. Its result contains the cursor of the next batch, so rows that have to stay are read
 //! once per pass, not per batch.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
-use super::{BodyDisposal, delete_attempts, delete_call, delete_delivery, delete_event, list_handler_ids};
+use super::{BodyDisposal, delete_attempts, delete_delivery, delete_event, list_handler_ids};
 use crate::base::id::CompanyId;
+use crate::calls::CallKind;
+use crate::storage::sqlite::calls::{self, CallPartition, PendingTotals};
 use crate::storage::sqlite::events::seq_before;
 use crate::storage::{
     CompanyScope, HandlerId, IdentityKey, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind, Seq, StoreError,
@@ -84,7 +87,7 @@ fn purge_events(
     let last = seq_before(conn, purge.before_ms)?.min(planned_by_all);
     let mut rows =
         conn.prepare_cached("SELECT seq, company_id FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")?;
-    let rows = rows.query_map(params![purge.cursor.0, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = rows.query_map(params![purge.cursor.0[0], last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let rows: Vec<(Seq, CompanyId)> = rows.collect::<Result<_, _>>()?;
     // Deliveries of handlers that no longer protect anything go with the event, too.
     let all_handlers = list_handler_ids(conn)?;
@@ -102,7 +105,7 @@ fn purge_events(
             batch.purged.removed += 1;
         }
         // Also for an event that stays: the next batch must not read it again.
-        batch.cursor = PurgeCursor(seq.0, 0, String::new());
+        batch.cursor = PurgeCursor([seq.0, 0, 0, 0, 0]);
     }
     Ok(batch.into_purged())
 }
@@ -154,8 +157,9 @@ fn purge_by_delivery(
         "SELECT handler_id, event_seq FROM deliveries
          WHERE (handler_id, event_seq) > (?1, ?2) AND event_seq <= ?3 ORDER BY handler_id, event_seq LIMIT ?4",
     )?;
-    let rows = rows
-        .query_map(params![purge.cursor.0, purge.cursor.1, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = rows.query_map(params![purge.cursor.0[0], purge.cursor.0[1], last, purge.limit], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     let rows: Vec<(HandlerId, Seq)> = rows.collect::<Result<_, _>>()?;
     let mut batch = PurgeProgress::new(rows.len() == purge.limit);
     for (handler, seq) in rows {
@@ -165,7 +169,7 @@ fn purge_by_delivery(
         let result = remove(seq, handler)?;
         batch.purged.removed += result.removed;
         batch.purged.cascaded += result.cascaded;
-        batch.cursor = PurgeCursor(handler.0, seq.0, String::new());
+        batch.cursor = PurgeCursor([handler.0, seq.0, 0, 0, 0]);
     }
     Ok(batch.into_purged())
 }
@@ -225,30 +229,46 @@ fn purge_calls(
     purge: &PurgeBatch,
     scope: &ResolvedCompanyScope,
 ) -> Result<PurgeBatchResult, StoreError> {
-    let PurgeCursor(at_ms, company, call_id) = &purge.cursor;
-    let mut rows = conn.prepare_cached(
-        "SELECT last_event_at_ms, company_id, call_id FROM calls INDEXED BY calls_recent
-           WHERE (last_event_at_ms, company_id, call_id) > (?1, ?2, ?3) AND last_event_at_ms < ?4
-         UNION ALL SELECT last_event_at_ms, company_id, call_id FROM chats INDEXED BY chats_recent
-           WHERE (last_event_at_ms, company_id, call_id) > (?1, ?2, ?3) AND last_event_at_ms < ?4
-         ORDER BY last_event_at_ms, company_id, call_id LIMIT ?5",
-    )?;
-    let rows = rows.query_map(params![at_ms, company, call_id, purge.before_ms, purge.limit], |row| {
-        Ok(PurgeCursor(row.get(0)?, row.get(1)?, row.get(2)?))
-    })?;
-    let rows: Vec<PurgeCursor> = rows.collect::<Result<_, _>>()?;
-    let mut batch = PurgeProgress::new(rows.len() == purge.limit);
-    for row in rows {
-        if batch.is_out_of_time() {
+    let mut totals = PendingTotals::default();
+    let mut batch = PurgeProgress::new(false);
+    let mut left = purge.limit;
+    for (kind, partition) in call_partitions(conn)? {
+        let CallPartition { company_id, test } = partition;
+        // Tables by number, so that the cursor of a batch sorts as the rows are visited.
+        let place = [kind as i64 + 1, company_id.get(), i64::from(test)];
+        let [.., at_ms, id] = purge.cursor.0;
+        let after = match place.as_slice().cmp(&purge.cursor.0[..3]) {
+            Ordering::Less => continue,
+            Ordering::Equal => (at_ms, id),
+            Ordering::Greater => (i64::MIN, 0),
+        };
+        if !scope.includes(company_id) {
+            continue;
+        }
+        let rows = calls::list_old_rows(conn, kind, partition, purge.before_ms, after, left)?;
+        left -= rows.len();
+        for (at_ms, id) in rows {
+            if batch.is_out_of_time() {
+                break;
+            }
+            batch.purged.removed += calls::delete_row(conn, &mut totals, kind, id)?;
+            batch.cursor = PurgeCursor([place[0], place[1], place[2], at_ms, id]);
+        }
+        batch.has_more |= left == 0;
+        if batch.has_more {
             break;
         }
-        let company = CompanyId::new(row.1);
-        if scope.includes(company) {
-            batch.purged.removed += delete_call(conn, company, &row.2)?;
-        }
-        batch.cursor = row;
     }
+    totals.write(conn)?;
     Ok(batch.into_purged())
+}
+
+fn call_partitions(conn: &Connection) -> Result<Vec<(CallKind, CallPartition)>, StoreError> {
+    let mut all = Vec::new();
+    for kind in [CallKind::Call, CallKind::Chat] {
+        all.extend(calls::list_partitions(conn, kind)?.into_iter().map(|partition| (kind, partition)));
+    }
+    Ok(all)
 }
 
 /// Deletes rejected requests, all in one batch: the table holds at most 1,000 rows.

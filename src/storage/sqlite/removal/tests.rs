@@ -215,13 +215,11 @@ async fn deliveries_attempts_calls_and_rejected_requests_have_separate_limits() 
                    VALUES (1, 1, 3, 1, -1, 1, 0, 10, 0), (1, 2, 2, 1, -2, 1, 0, 10, 0);
                  INSERT INTO attempts (handler_id, event_seq, started_at_ms, attempt, duration_ms, outcome)
                    VALUES (1, 1, 10, 1, 0, 'done'), (1, 2, 10, 1, 0, 'retry');
-                 INSERT INTO calls (company_id, call_id, stage, transfers, first_event_at_ms, last_event_at_ms)
-                   VALUES (1, 'a', 1, '{}', 5, 10), (1, 'b', 1, '{}', 5, 10), (1, 'c', 1, '{}', 5, 10),
-                     (1, 'd', 1, '{}', 5, 10), (2, 'e', 1, '{}', 5, 10), (1, 'f', 1, '{}', 5, 20);
-                 INSERT INTO chats (company_id, call_id, stage, transfers, first_event_at_ms, last_event_at_ms)
-                   VALUES (1, 'chat', 1, '{}', 5, 10);
-                 INSERT INTO call_texts (kind, company_id, call_id, summary)
-                   VALUES ('call', 1, 'a', 'words'), ('chat', 1, 'chat', 'words'), ('call', 1, 'f', 'words');
+                 INSERT INTO calls (key, company_id, call_id, test, stage, first_event_at_ms, last_event_at_ms)
+                   VALUES (0, 1, 'a', 0, 1, 5, 10), (0, 1, 'b', 0, 1, 5, 10), (0, 1, 'call_test_c', 1, 1, 5, 10),
+                     (0, 1, 'd', 0, 1, 5, 10), (0, 2, 'e', 0, 1, 5, 10), (0, 1, 'f', 0, 1, 5, 20);
+                 INSERT INTO chats (key, company_id, call_id, test, stage, first_event_at_ms, last_event_at_ms)
+                   VALUES (0, 1, 'chat', 0, 1, 5, 10);
                  INSERT INTO rejected (company, received_at_ms, method, path, headers, reason, diagnosis)
                    VALUES (NULL, 10, 'POST', '/', '{}', '', ''), (NULL, 20, 'POST', '/', '{}', '', '');",
             )?)
@@ -245,9 +243,8 @@ async fn deliveries_attempts_calls_and_rejected_requests_have_separate_limits() 
     };
     assert_eq!(fixture.purge_all(own).await, 1, "the call of company 2");
     assert_eq!(fixture.purge_all(purge(RetentionKind::Calls, 15)).await, 5);
-    for rows in ["SELECT count(*) FROM calls", "SELECT count(*) FROM call_texts"] {
-        assert_eq!(fixture.query_i64(rows).await, 1, "{rows}");
-    }
+    assert_eq!(fixture.query_i64("SELECT count(*) FROM calls").await, 1);
+    assert_eq!(fixture.query_i64("SELECT count(*) FROM chats").await, 0);
     assert_eq!(fixture.purge_all(purge(RetentionKind::Rejected, 15)).await, 1);
     assert_eq!(fixture.query_i64("SELECT count(*) FROM rejected").await, 1);
 }

@@ -16,6 +16,7 @@ use self::status::WriterStatus;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::bodies::BodyFileWriter;
+use crate::storage::sqlite::calls::PendingTotals;
 use crate::storage::sqlite::files::{DiskReserve, OpenFiles, StoreLock};
 use crate::storage::sqlite::identity::filter::IdentityFilter;
 use crate::storage::sqlite::identity::recent_keys::RecentKeys;
@@ -39,6 +40,8 @@ pub(in crate::storage::sqlite) struct WriterContext {
     pub(in crate::storage::sqlite) intake_refusal: Option<StoreError>,
     pub(in crate::storage::sqlite) recent_keys: RecentKeys,
     pub(in crate::storage::sqlite) identity_filter: IdentityFilter,
+    /// Changes of calls in this transaction that their totals do not have yet.
+    pub(in crate::storage::sqlite) call_totals: PendingTotals,
     pub(in crate::storage::sqlite) bodies: BodyFileWriter,
     pub(in crate::storage::sqlite) files: Arc<OpenFiles>,
     /// Whether `BEGIN` succeeded for the latest transaction. If not, the store is unavailable and no job is to blame.
@@ -318,6 +321,7 @@ fn try_transaction(
 ) -> Result<(), StoreError> {
     state.transaction_begun = false;
     state.appended_events = 0;
+    state.call_totals.clear();
     state.intake_refusal = state.reserve.keep().err();
     // After a failed sync nothing is committed any more; all jobs get that error.
     state.sync.check()?;
@@ -347,6 +351,7 @@ fn try_transaction(
         }
         batch.push(job);
     }
+    state.call_totals.write(&state.conn)?;
     // Bodies are synced before the commit: a row on disk never names a body that is not.
     state.bodies.write_staged()?;
     if state.bodies.has_staged() {
