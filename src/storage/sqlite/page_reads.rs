@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::bodies::BodyFileReader;
+use super::bodies::BodyReader;
 use super::readers::ReaderContext;
 use super::wal::SyncState;
 use super::{SqliteUrl, open};
@@ -36,7 +36,7 @@ pub(super) fn count_pages(url: &SqliteUrl, query: impl Fn(&ReaderContext)) -> u6
     let reader = ReaderContext {
         conn,
         ledger: Err(StoreError::unavailable("not attached")),
-        bodies: BodyFileReader::new(url),
+        bodies: BodyReader::new(url),
         identity_key,
         sync: SyncState::of_command(url),
     };
