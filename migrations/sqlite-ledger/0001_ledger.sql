@@ -26,6 +26,10 @@ CREATE UNIQUE INDEX invocations_by_key ON invocations (key);
 -- Running ones, to release their leases at the next start.
 CREATE INDEX invocations_running ON invocations (id) WHERE state = 'running';
 CREATE INDEX invocations_by_call ON invocations (call_id) WHERE call_id IS NOT NULL;
+-- Lists: each company, function and state together is a range in the order of the id.
+CREATE INDEX invocations_by_function ON invocations (company_id, function, state);
+CREATE INDEX invocations_by_time ON invocations (received_at_ms);
+CREATE INDEX invocations_by_name ON invocations (invocation);
 
 -- The request on which a signature was first seen. A signature does not cover the URL, so a captured request could
 -- otherwise be sent to another function.

@@ -392,6 +392,7 @@ CREATE TABLE appointments (
   UNIQUE (company_id, confirmation)
 ) STRICT;
 CREATE INDEX appointments_start ON appointments (start_ms);
+CREATE INDEX appointments_company ON appointments (company_id, start_ms);
 -- Finds the appointments of a caller who does not know the confirmation number.
 CREATE INDEX appointments_name ON appointments (company_id, name_key, start_ms);
 

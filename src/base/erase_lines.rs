@@ -17,7 +17,11 @@ const TEXT_PLACEHOLDER: &[u8] = b"(erased)";
 ///
 /// # Errors
 /// The file cannot be read or written. Lines before the failure are erased.
-pub(crate) fn erase_matching_lines(path: &Path, dry_run: bool, matches: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
+pub(crate) fn erase_matching_lines(
+    path: &Path,
+    dry_run: bool,
+    mut matches: impl FnMut(&[u8]) -> bool,
+) -> io::Result<u64> {
     let mut lines = BufReader::new(File::open(path)?);
     // A second handle without `append`: writes to an append handle would always go to the end of the file.
     let mut writer = if dry_run { None } else { Some(OpenOptions::new().write(true).open(path)?) };

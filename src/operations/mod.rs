@@ -25,4 +25,5 @@ pub(crate) mod text;
 #[cfg(test)]
 mod tests;
 
+use interface::run_blocking_with_progress;
 pub(crate) use interface::{ItemKind, OperationError, Principal, Progress, ProgressCallback};

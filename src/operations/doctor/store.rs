@@ -1,21 +1,18 @@
 //! Checks the files of the store, and whether a running receiver uses them.
 
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use crate::base::supervise::{Supervisor, run_blocking};
 use crate::config::StorageUrl;
 use crate::operations::receiver::find_other_receiver;
 use crate::operations::text::format_bytes;
-use crate::operations::{Progress, ProgressCallback};
+use crate::operations::{Progress, ProgressCallback, run_blocking_with_progress};
 use crate::storage::{
     self, Duty, FindingSeverity, InspectionDepth, Role, StoreError, StoreFile, StoreFinding, StoreInspection,
 };
 use crate::view::{DoctorFinding, ReceiverStatusView};
 
 const CHECK: &str = "store files";
-/// Reports of progress that wait for the terminal; more are dropped.
-const PROGRESS_CAPACITY: usize = 16;
 
 /// Inspects the store. With [`InspectionDepth::Full`] every file is listed too.
 pub(super) async fn check_store_files(
@@ -43,21 +40,11 @@ async fn inspect(
     depth: InspectionDepth,
     progress: ProgressCallback<'_>,
 ) -> Result<StoreInspection, StoreError> {
-    let (sender, mut reports) = mpsc::channel(PROGRESS_CAPACITY);
     let url = url.clone();
-    let inspection = run_blocking(move || {
-        storage::inspect(&url, depth, &mut |step, done, total| {
-            let _ = sender.try_send(Progress { step, done, total });
-        })
+    let inspected = run_blocking_with_progress(progress, move |report| {
+        storage::inspect(&url, depth, &mut |step, done, total| report(Progress { step, done, total }))
     });
-    tokio::pin!(inspection);
-    let inspected = loop {
-        tokio::select! {
-            inspected = &mut inspection => break inspected,
-            Some(report) = reports.recv() => progress(report),
-        }
-    };
-    inspected.unwrap_or_else(|| Err(StoreError::unavailable("the process is shutting down")))
+    inspected.await.unwrap_or_else(|| Err(StoreError::unavailable("the process is shutting down")))
 }
 
 fn summary(inspection: &StoreInspection, depth: InspectionDepth) -> String {

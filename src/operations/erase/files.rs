@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::erase_lines;
-use crate::base::supervise::run_blocking;
 use crate::config::{HandlerKind, Settings};
+use crate::operations::{Progress, ProgressCallback, run_blocking_with_progress};
 use crate::storage::DataSubject;
+
+const BYTES_PER_REPORT: u64 = 1024 * 1024;
 
 #[derive(Clone)]
 pub(super) struct ErasableFiles {
@@ -43,13 +45,14 @@ impl ErasableFiles {
         person: &DataSubject,
         dry_run: bool,
         failed: &mut Vec<String>,
+        progress: ProgressCallback<'_>,
     ) -> ErasedLines {
         let (files, person) = (self.clone(), person.clone());
-        let work = move || {
-            let mut failed = Vec::new();
-            (files.overwrite_now(&person, dry_run, &mut failed), failed)
+        let work = move |report: &mut dyn FnMut(Progress)| {
+            let mut run = FileRun { person, dry_run, failed: Vec::new(), done: 0, total: files.total_bytes(), report };
+            (files.overwrite_now(&mut run), run.failed)
         };
-        let Some((erased, failures)) = run_blocking(work).await else {
+        let Some((erased, failures)) = run_blocking_with_progress(progress, work).await else {
             failed.push("log and handler files: the process is shutting down".to_owned());
             return ErasedLines::default();
         };
@@ -62,23 +65,50 @@ impl ErasableFiles {
         erased
     }
 
-    fn overwrite_now(&self, person: &DataSubject, dry_run: bool, failed: &mut Vec<String>) -> ErasedLines {
-        let mut overwrite = |path: &PathBuf| -> u64 {
-            with_rotated(path).iter().map(|file| overwrite_file(file, person, dry_run, failed)).sum()
-        };
+    fn overwrite_now(&self, run: &mut FileRun) -> ErasedLines {
+        let mut overwrite =
+            |path: &PathBuf| -> u64 { with_rotated(path).iter().map(|file| run.overwrite_file(file)).sum() };
         ErasedLines {
             log_lines: self.log_file.iter().map(&mut overwrite).sum(),
             file_lines: self.handler_files.iter().map(&mut overwrite).sum(),
         }
     }
+
+    fn total_bytes(&self) -> u64 {
+        let files = self.log_file.iter().chain(&self.handler_files).flat_map(|path| with_rotated(path));
+        files.filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum()
+    }
 }
 
-fn overwrite_file(file: &Path, person: &DataSubject, dry_run: bool, failed: &mut Vec<String>) -> u64 {
-    match erase_lines::erase_matching_lines(file, dry_run, |line| person.matches_text(line)) {
-        Ok(lines) => lines,
-        Err(error) => {
-            failed.push(format!("{}: {error}", file.display()));
-            0
+/// One pass over all files.
+struct FileRun<'a> {
+    person: DataSubject,
+    dry_run: bool,
+    failed: Vec<String>,
+    /// Bytes read, of about `total`.
+    done: u64,
+    total: u64,
+    report: &'a mut dyn FnMut(Progress),
+}
+
+impl FileRun<'_> {
+    fn overwrite_file(&mut self, file: &Path) -> u64 {
+        let Self { person, done, report, .. } = self;
+        let total = self.total;
+        let matches = |line: &[u8]| {
+            let before = *done / BYTES_PER_REPORT;
+            *done += line.len() as u64;
+            if *done / BYTES_PER_REPORT != before {
+                report(Progress { step: "bytes of files searched", done: *done, total });
+            }
+            person.matches_text(line)
+        };
+        match erase_lines::erase_matching_lines(file, self.dry_run, matches) {
+            Ok(lines) => lines,
+            Err(error) => {
+                self.failed.push(format!("{}: {error}", file.display()));
+                0
+            }
         }
     }
 }

@@ -73,14 +73,14 @@ pub(crate) async fn erase(
     report.unreached_backups = list_existing_backups(store).await?;
     if request.dry_run {
         report.erased = store.count_erasable(search.person.clone(), search.seqs.clone()).await?;
-        report.erased_lines = files.overwrite_lines(&search.person, true, &mut report.failed_files).await;
+        report.erased_lines = files.overwrite_lines(&search.person, true, &mut report.failed_files, progress).await;
     } else {
         tracing::info!(%principal, events = search.seqs.len(), "erasing the data of a person");
         // Before anything is erased, and locked until the end: a backup that is being made begins again afterwards.
         let mut log = open_erasure_log(store, clock, &mut report).await?;
         log_person(log.as_mut(), &search, clock, &mut report);
         erase_found(store, clock, &mut search, &mut report, log.as_mut(), progress).await?;
-        overwrite_files(&files, &search, &mut report).await;
+        overwrite_files(&files, &search, &mut report, progress).await;
     }
     report.unreadable_bodies = search.unreadable_bodies;
     report.unsearchable_files = store.list_unsearchable_files().await?;
@@ -161,10 +161,15 @@ async fn list_existing_backups(store: &(impl ErasableStore + ?Sized)) -> Result<
     Ok(backups)
 }
 
-async fn overwrite_files(files: &ErasableFiles, search: &PersonSearch, report: &mut ErasureReport) {
-    report.erased_lines = files.overwrite_lines(&search.person, false, &mut report.failed_files).await;
+async fn overwrite_files(
+    files: &ErasableFiles,
+    search: &PersonSearch,
+    report: &mut ErasureReport,
+    progress: ProgressCallback<'_>,
+) {
+    report.erased_lines = files.overwrite_lines(&search.person, false, &mut report.failed_files, progress).await;
     tokio::time::sleep(LATE_WRITE_GRACE).await;
-    let late = files.overwrite_lines(&search.person, false, &mut report.failed_files).await;
+    let late = files.overwrite_lines(&search.person, false, &mut report.failed_files, progress).await;
     report.erased_lines += late;
 }
 

@@ -59,6 +59,8 @@ impl PersonSearch {
         progress: ProgressCallback<'_>,
     ) -> Result<(), StoreError> {
         if self.person.has_number() {
+            let total = store.last_position().await?.distance(Position::START);
+            progress(Progress { step: "searched", done: 0, total });
             let calls = store.find_calls(self.person.clone()).await?;
             self.scan_journal(store, progress).await?;
             self.person.add_calls(calls);

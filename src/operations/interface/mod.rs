@@ -6,4 +6,4 @@ mod progress;
 
 pub(crate) use error::{ItemKind, OperationError};
 pub(crate) use principal::Principal;
-pub(crate) use progress::{Progress, ProgressCallback};
+pub(crate) use progress::{Progress, ProgressCallback, run_blocking_with_progress};

@@ -1,6 +1,9 @@
 //! Inspects a store without a receiver's rights: reading only, also while a receiver is running.
 
-use rusqlite::Connection;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode};
 
 use super::bodies::{self, BodyReader};
 use super::files::{Inventory, unlocked_files};
@@ -14,6 +17,15 @@ const MAX_LISTED: usize = 50;
 /// Events between two reports of the progress. Each batch is a separate read transaction, so that the log can start over
 /// in between.
 const EVENTS_PER_BATCH: usize = 500;
+
+const MIB: u64 = 1024 * 1024;
+/// Size of the write-ahead log at which the check of a table ends. A check reads in one transaction, which keeps the log
+/// from starting over while a receiver writes.
+const MAX_WAL_BYTES: u64 = 96 * MIB;
+const WAL_SHRINK_TIMEOUT: Duration = Duration::from_secs(1);
+const WAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Steps of SQLite between two looks at the size of the log: some milliseconds.
+const STEPS_PER_WAL_CHECK: i32 = 10_000;
 
 /// Inspects the store at `url`.
 pub(in crate::storage) fn inspect(
@@ -84,14 +96,10 @@ fn inspect_content(
     inspection: &mut StoreInspection,
     progress: InspectionProgress,
 ) {
-    progress("databases checked", 0, 2);
-    inspection.findings.extend(check_pages(url, Ok(&reader.conn)));
-    progress("databases checked", 1, 2);
+    inspection.findings.extend(check_pages(url, progress));
     if reader.ledger.is_ok() {
-        let ledger = url.ledger_url();
-        inspection.findings.extend(check_pages(&ledger, open::open_reader(&ledger).as_ref()));
+        inspection.findings.extend(check_pages(&url.ledger_url(), progress));
     }
-    progress("databases checked", 2, 2);
     let mut damaged = Vec::new();
     if let Err(error) = check_bodies(reader, &mut inspection.checked_bodies, &mut damaged, progress) {
         damaged.push(error.to_string());
@@ -99,25 +107,73 @@ fn inspect_content(
     inspection.findings.extend(limited_findings(damaged));
 }
 
-/// Runs SQLite's own check of the pages.
-fn check_pages(url: &SqliteUrl, conn: Result<&Connection, &StoreError>) -> Vec<StoreFinding> {
-    let check = |conn: &Connection| -> Result<Vec<String>, StoreError> {
-        let mut check = conn.prepare(&format!("PRAGMA main.quick_check({MAX_LISTED})"))?;
-        let rows = check.query_map([], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    };
-    let results = match conn.map_err(Clone::clone).and_then(check) {
-        Ok(results) if results == ["ok"] => return Vec::new(),
-        Ok(results) => results,
-        Err(error) => vec![error.to_string()],
-    };
+/// Runs SQLite's own check of each table and its indexes, one read transaction per table.
+fn check_pages(url: &SqliteUrl, progress: InspectionProgress) -> Vec<StoreFinding> {
     let path = url.path().display();
-    let finding = |result| {
+    let damaged = |result: &dyn fmt::Display| {
         StoreFinding::problem(format!(
             "{path} is damaged: {result}; stop the receiver and restore the store from a backup"
         ))
     };
-    results.into_iter().map(finding).collect()
+    let opened = open::open_reader(url).and_then(|conn| Ok((list_tables(&conn)?, conn)));
+    let (tables, mut conn) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return vec![damaged(&error)],
+    };
+    let mut findings = Vec::new();
+    for (number, table) in tables.iter().enumerate() {
+        progress("tables checked", number as u64, tables.len() as u64);
+        match check_table(url, &mut conn, table) {
+            Ok(TableCheck::Complete(results)) => findings.extend(results.iter().map(|result| damaged(result))),
+            Ok(TableCheck::Stopped { wal_bytes }) => findings.push(StoreFinding::warning(format!(
+                "the table {table} of {path} was not checked: a receiver is writing, and the check let the write-ahead log \
+                 grow to {} MiB; check a backup with `backup verify`, or stop the receiver and repeat the check",
+                wal_bytes / MIB
+            ))),
+            Err(error) => findings.push(damaged(&error)),
+        }
+    }
+    findings.truncate(MAX_LISTED);
+    findings
+}
+
+fn list_tables(conn: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut tables = conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+    let tables = tables.query_map([], |row| row.get(0))?;
+    Ok(tables.collect::<Result<_, _>>()?)
+}
+
+enum TableCheck {
+    Complete(Vec<String>),
+    /// The log has grown to its limit: it cannot start over while the check reads.
+    Stopped {
+        wal_bytes: u64,
+    },
+}
+
+fn check_table(url: &SqliteUrl, conn: &mut Connection, table: &str) -> Result<TableCheck, StoreError> {
+    let wal_path = url.wal_path();
+    let wal_bytes = move || std::fs::metadata(&wal_path).map_or(0, |file| file.len());
+    // After the check of another table the log starts over with the next write, if there is any.
+    let waiting_since = Instant::now();
+    while wal_bytes() > MAX_WAL_BYTES && waiting_since.elapsed() < WAL_SHRINK_TIMEOUT {
+        std::thread::sleep(WAL_POLL_INTERVAL);
+    }
+    let limit = MAX_WAL_BYTES.max(wal_bytes() + MAX_WAL_BYTES / 16);
+    let is_too_large = {
+        let wal_bytes = wal_bytes.clone();
+        move || wal_bytes() > limit
+    };
+    conn.progress_handler(STEPS_PER_WAL_CHECK, Some(is_too_large))?;
+    let mut check = conn.prepare(&format!("PRAGMA quick_check('{table}')"))?;
+    let results: rusqlite::Result<Vec<String>> = check.query_map([], |row| row.get(0))?.collect();
+    match results {
+        Ok(results) => Ok(TableCheck::Complete(results.into_iter().filter(|result| result != "ok").collect())),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Ok(TableCheck::Stopped { wal_bytes: wal_bytes() })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads all bodies and compares them with their digests.

@@ -14,11 +14,15 @@ const SELECT_APPOINTMENTS: &str =
 pub(super) fn list_appointments(conn: &Connection, filter: &AppointmentFilter) -> Result<Vec<Appointment>, StoreError> {
     // `?n IS NULL` for a filter that is not set keeps the parameter numbers; a condition like `(?1 IS NULL OR …)` for
     // all of them would keep SQLite from using an index.
-    let company = if filter.company_id.is_some() { "a.company_id = ?1" } else { "?1 IS NULL" };
+    let company = match (&filter.company_id, &filter.company) {
+        (Some(_), _) => "a.company_id = ?1 AND (?2 IS NULL OR c.slug = ?2)",
+        (None, Some(_)) => "?1 IS NULL AND a.company_id = (SELECT id FROM companies WHERE slug = ?2)",
+        (None, None) => "?1 IS NULL AND ?2 IS NULL",
+    };
     let confirmation = if filter.confirmation.is_some() { "a.confirmation = ?3" } else { "?3 IS NULL" };
     let name = if filter.name_key.is_some() { "a.name_key = ?4" } else { "?4 IS NULL" };
     let sql = format!(
-        "{SELECT_APPOINTMENTS} WHERE {company} AND {confirmation} AND {name} AND (?2 IS NULL OR c.slug = ?2)
+        "{SELECT_APPOINTMENTS} WHERE {company} AND {confirmation} AND {name}
            AND a.start_ms >= ?5 AND a.start_ms < ?6 AND (NOT ?7 OR a.state = 'booked')
          ORDER BY a.start_ms, a.id LIMIT ?8"
     );

@@ -47,6 +47,18 @@ pub(super) struct HandlerCursor {
     candidates: Vec<SeqRange>,
 }
 
+impl HandlerCursor {
+    /// The next candidates within the bounds, at most [`MAX_CANDIDATES`]; an empty list at the end.
+    pub(super) fn next_candidates(
+        &self,
+        conn: &Connection,
+        bounds: SeqBounds,
+        order: Order,
+    ) -> Result<Vec<Seq>, StoreError> {
+        Ok(merge_ranges(conn, &self.candidates, bounds, order, MAX_CANDIDATES)?)
+    }
+}
+
 impl DeliveryQuery {
     pub(in crate::storage::sqlite) fn resolve(
         conn: &Connection,
@@ -140,17 +152,6 @@ impl DeliveryQuery {
             ranges.push(SeqRange::listed(unfinished));
         }
         Ok(Some(ranges))
-    }
-
-    /// The next candidates of a handler within the bounds, at most [`MAX_CANDIDATES`]; an empty list at the end.
-    pub(super) fn next_candidates(
-        &self,
-        conn: &Connection,
-        handler: &HandlerCursor,
-        bounds: SeqBounds,
-        order: Order,
-    ) -> Result<Vec<Seq>, StoreError> {
-        Ok(merge_ranges(conn, &handler.candidates, bounds, order, MAX_CANDIDATES)?)
     }
 
     /// The same query, for events up to `seq` only.

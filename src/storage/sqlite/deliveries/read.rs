@@ -56,7 +56,7 @@ fn list_handler_page(
     handler: &HandlerCursor,
     limit: usize,
 ) -> Result<HandlerPage, StoreError> {
-    let candidates = query.next_candidates(conn, handler, query.bounds, Order::NewestFirst)?;
+    let candidates = handler.next_candidates(conn, query.bounds, Order::NewestFirst)?;
     let mut visited_from = candidates.last().copied().unwrap_or(Seq(0));
     let within = SeqSelection::Listed(candidates);
     let (mut sql, mut values) = query.select_sql(handler, &within, DELIVERY_COLUMNS, true);
@@ -139,7 +139,7 @@ fn next_step<'a>(
 ) -> Result<Option<(&'a HandlerCursor, SeqSelection, Seq)>, StoreError> {
     let Some(handler) = query.handlers.get(handler_index) else { return Ok(None) };
     let bounds = query.bounds.continue_after(after, Order::OldestFirst);
-    let candidates = query.next_candidates(conn, handler, bounds, Order::OldestFirst)?;
+    let candidates = handler.next_candidates(conn, bounds, Order::OldestFirst)?;
     let (Some(first), Some(last)) = (candidates.first().copied(), candidates.last().copied()) else { return Ok(None) };
     let is_dense = last.0 - first.0 < MAX_DENSE_STEP / 4 && candidates.len() >= MIN_DENSE_CANDIDATES;
     if !is_dense {
@@ -160,7 +160,7 @@ pub(in crate::storage::sqlite) fn next_batch(
 ) -> Result<Option<(DeliveryBatch, Seq)>, StoreError> {
     let Some(handler) = query.handlers.get(handler_index) else { return Ok(None) };
     let bounds = query.bounds.continue_after(after, Order::OldestFirst);
-    let candidates = query.next_candidates(conn, handler, bounds, Order::OldestFirst)?;
+    let candidates = handler.next_candidates(conn, bounds, Order::OldestFirst)?;
     let Some(last_candidate) = candidates.last().copied() else { return Ok(None) };
     let seq = query.seq_column();
     let (mut sql, mut values) = query.select_sql(handler, &SeqSelection::Listed(candidates), seq, false);

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::invocation_list::list_invocations;
 use crate::storage::sqlite::SqliteStore;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
 use crate::storage::sqlite::readers::ReaderContext;
@@ -45,7 +46,7 @@ impl InvocationStore for SqliteStore {
     async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
         let list = move |reader: &ReaderContext| {
             reader.ledger.clone()?;
-            list(&reader.conn, &filter, limit)
+            list_invocations(&reader.conn, &filter, limit)
         };
         self.readers.read(list).await
     }
@@ -126,7 +127,7 @@ impl ExistingInvocation {
     }
 }
 
-fn read_state(row: &Row, index: usize, idempotency_key: &str) -> rusqlite::Result<InvocationState> {
+pub(super) fn read_state(row: &Row, index: usize, idempotency_key: &str) -> rusqlite::Result<InvocationState> {
     parse_column(row, index, InvocationState::from_name, || RowColumn {
         table: "invocations",
         row: format!("invocation {idempotency_key}"),
@@ -243,54 +244,6 @@ fn purge(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: us
         )?
         .execute(params![signatures_before_ms, limit])?;
     Ok(invocations + signatures)
-}
-
-fn list(conn: &Connection, filter: &InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT invocation, coalesce(slug, ''), function, call_id, tool_call_id, received_at_ms, ended_at_ms, state,
-           runs, arguments, answer, truncated, reason
-         FROM invocations LEFT JOIN companies ON companies.id = company_id
-         WHERE (?1 IS NULL OR function = ?1) AND (?2 IS NULL OR call_id = ?2) AND (?3 IS NULL OR state = ?3)
-         AND (?4 IS NULL OR invocation = ?4) AND (?6 IS NULL OR slug = ?6)
-         AND received_at_ms >= ?7 AND received_at_ms < ?8 ORDER BY invocations.id DESC LIMIT ?5",
-    )?;
-    let InvocationFilter { idempotency_key, function, call_id, state, company, since_ms, until_ms } = filter;
-    let state = state.map(InvocationState::as_str);
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(
-        params![
-            function,
-            call_id,
-            state,
-            idempotency_key,
-            limit,
-            company,
-            since_ms.unwrap_or(i64::MIN),
-            until_ms.unwrap_or(i64::MAX)
-        ],
-        read_row,
-    )?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn read_row(row: &Row) -> rusqlite::Result<InvocationRow> {
-    let answer: Option<Vec<u8>> = row.get(10)?;
-    let idempotency_key: String = row.get(0)?;
-    Ok(InvocationRow {
-        state: read_state(row, 7, &idempotency_key)?,
-        idempotency_key,
-        company: row.get(1)?,
-        function: row.get(2)?,
-        call_id: row.get(3)?,
-        tool_call_id: row.get(4)?,
-        received_at_ms: row.get(5)?,
-        ended_at_ms: row.get(6)?,
-        runs: row.get(8)?,
-        arguments: row.get(9)?,
-        answer: answer.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-        truncated: row.get(11)?,
-        reason: row.get(12)?,
-    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! write is in the file's log and survives a crash of the process. It is synced within about 100 ms, and survives a
 //! power cut from then on.
 
+mod invocation_list;
 pub(super) mod invocations;
 mod start;
 
