@@ -25,6 +25,7 @@ mod body_files;
 mod calls_stats;
 mod cli;
 mod companies;
+mod compressed_bodies;
 mod config_command;
 mod connection_limits;
 mod crash;

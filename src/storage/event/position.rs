@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// The number of an event in the journal, in the order of commit. Deliveries and erasures refer to events by it. Never
 /// reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub(crate) i64);
 
 impl fmt::Display for Seq {

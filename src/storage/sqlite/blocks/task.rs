@@ -12,8 +12,9 @@ use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::readers::{ReaderContext, ReaderPool};
 use crate::storage::sqlite::wal::SyncState;
+use crate::storage::sqlite::wal::checkpoint::{CheckpointMode, run_checkpoint};
 use crate::storage::sqlite::writer::{StoreWriter, WriterContext};
-use crate::storage::sqlite::{SqliteUrl, events, removal};
+use crate::storage::sqlite::{SqliteUrl, open, removal};
 use crate::storage::{Seq, StoreError};
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -22,8 +23,8 @@ const MAX_WAITING_BYTES: u64 = 32 * 1024 * 1024;
 /// Waiting bytes that are compressed when no event has arrived for [`IDLE_CHECKS`]. Fewer would make small blocks.
 const MIN_IDLE_BYTES: u64 = 256 * 1024;
 const IDLE_CHECKS: u32 = 2;
-/// The age at which a body is compressed in any case.
-const MAX_WAIT_MS: i64 = 10 * 60_000;
+/// Time after which a body is compressed in any case.
+const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 /// Pause after a block, as a multiple of the time that it took; the short one while far too much waits.
 const PAUSE_FACTOR: u32 = 3;
 const PAUSE_FACTOR_WHEN_BEHIND: u32 = 1;
@@ -31,20 +32,25 @@ const BEHIND_BYTES: u64 = 8 * MAX_WAITING_BYTES;
 /// Free pages that stay in the database while events arrive: new bodies use them again. When the store is idle, fewer
 /// stay, see `removal/space.rs`.
 const FREE_PAGES_WHILE_BUSY: i64 = 16_384;
+/// Longest time for which emptying the log may hold up the writer.
+const EMPTY_LOG_TIMEOUT: Duration = Duration::from_millis(20);
 /// Longer than a read takes that began before the compression: it may still use the original in a body file.
 const READER_GRACE: Duration = Duration::from_secs(4);
 
 /// The bodies that are not compressed yet, as far as they were counted.
+#[derive(Default)]
 struct Waiting {
     counted_through: Seq,
     bytes: u64,
-    oldest_ms: Option<i64>,
-    /// Checks in a row without a new event.
-    idle_checks: u32,
+    /// When the first of them was counted.
+    since: Option<Instant>,
+    /// Checks since the last new event; `None` before the first check, which counts what an earlier process has left.
+    idle_checks: Option<u32>,
 }
 
 /// Compresses the bodies of a store.
 pub(in crate::storage::sqlite) struct CompressionTask {
+    url: SqliteUrl,
     reader: ReaderPool,
     writer: StoreWriter,
     supervisor: Supervisor,
@@ -70,20 +76,21 @@ impl CompressionTask {
     ) -> Result<Self, StoreError> {
         // A separate thread: compressing takes longer than other readers should wait.
         let reader = ReaderPool::start(url, 1, sync, supervisor)?;
-        Ok(Self { reader, writer: writer.clone(), supervisor: supervisor.clone() })
+        Ok(Self { url: url.clone(), reader, writer: writer.clone(), supervisor: supervisor.clone() })
     }
 
     async fn run(self) {
-        let mut waiting: Option<Waiting> = None;
-        while self.pause(CHECK_INTERVAL).await {
-            let checked = match waiting.take() {
-                Some(waiting) => self.check(waiting).await,
-                None => self.reader.read(Waiting::find_first).await,
+        let mut waiting = Waiting::default();
+        loop {
+            waiting = match self.check(waiting).await {
+                Ok(waiting) => waiting,
+                Err(error) => {
+                    tracing::warn!(%error, "compression of bodies failed");
+                    Waiting::default()
+                }
             };
-            match checked {
-                Ok(checked) => waiting = Some(checked),
-                // Counted anew at the next check.
-                Err(error) => tracing::warn!(%error, "compression of bodies failed"),
+            if !self.pause(CHECK_INTERVAL).await {
+                break;
             }
         }
     }
@@ -91,11 +98,14 @@ impl CompressionTask {
     /// Compresses what waits if it is time, and releases its space.
     async fn check(&self, waiting: Waiting) -> Result<Waiting, StoreError> {
         let mut waiting = self.reader.read(|reader| waiting.count_new(reader)).await?;
-        let now_ms = Clock::system().now_ms();
-        if waiting.is_due(now_ms) {
+        if waiting.is_due() {
             self.compress_through(waiting.counted_through, waiting.bytes > BEHIND_BYTES).await?;
             self.release_space(waiting.is_idle()).await?;
-            waiting = Waiting { bytes: 0, oldest_ms: None, ..waiting };
+            if waiting.is_idle() {
+                let url = self.url.clone();
+                self.reader.read(move |reader| empty_log(&url, &reader.sync)).await?;
+            }
+            waiting = Waiting { bytes: 0, since: None, ..waiting };
         }
         Ok(waiting)
     }
@@ -132,6 +142,9 @@ impl CompressionTask {
         let freed_before_ms = Clock::system().now_ms().saturating_add(1);
         let has_freed = |reader: &ReaderContext| Ok(removal::has_freed_bodies(&reader.conn)?);
         if self.reader.read(has_freed).await? && self.pause(READER_GRACE).await {
+            self.writer.write_background(1, |state| state.bodies.leave_unused_file(&state.conn)).await?;
+            // Only the transaction after that one begins the new file.
+            self.writer.write_background(1, |_| Ok(())).await?;
             while self.reclaim_bodies(freed_before_ms).await? {}
         }
         let min_free_pages = if is_idle { removal::MIN_FREE_PAGES } else { FREE_PAGES_WHILE_BUSY };
@@ -172,37 +185,41 @@ impl CompressionTask {
 }
 
 impl Waiting {
-    /// Begins in front of the first body that waits.
-    fn find_first(reader: &ReaderContext) -> Result<Self, StoreError> {
-        let first: Option<i64> = reader.conn.query_row("SELECT min(seq) - 1 FROM bodies", [], |row| row.get(0))?;
-        let counted_through = Seq(first.map_or_else(|| events::last_seq(&reader.conn), Ok)?);
-        Ok(Self { counted_through, bytes: 0, oldest_ms: None, idle_checks: 0 })
-    }
-
     /// Counts the events that arrived since the last check.
     fn count_new(self, reader: &ReaderContext) -> Result<Self, StoreError> {
-        let (last_seq, bytes, oldest_ms): (Option<Seq>, u64, Option<i64>) = reader
+        let (last_seq, bytes): (Option<Seq>, u64) = reader
             .conn
             .prepare_cached(
-                "SELECT max(e.seq), coalesce(sum(e.size_bytes), 0), min(e.received_at_ms)
-                 FROM bodies b CROSS JOIN events e ON e.seq = b.seq WHERE b.seq > ?1",
+                "SELECT max(e.seq), coalesce(sum(e.size_bytes), 0) FROM bodies b CROSS JOIN events e ON e.seq = b.seq
+                 WHERE b.seq > ?1",
             )?
-            .query_row(params![self.counted_through], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            .query_row(params![self.counted_through], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(Self {
-            idle_checks: if last_seq.is_none() { self.idle_checks.saturating_add(1) } else { 0 },
+            idle_checks: Some(match (last_seq, self.idle_checks) {
+                (_, None) => IDLE_CHECKS,
+                (None, Some(checks)) => checks.saturating_add(1),
+                (Some(_), Some(_)) => 0,
+            }),
             counted_through: last_seq.unwrap_or(self.counted_through),
             bytes: self.bytes + bytes,
-            oldest_ms: self.oldest_ms.into_iter().chain(oldest_ms).min(),
+            since: self.since.or_else(|| last_seq.map(|_| Instant::now())),
         })
     }
 
     fn is_idle(&self) -> bool {
-        self.idle_checks >= IDLE_CHECKS
+        self.idle_checks >= Some(IDLE_CHECKS)
     }
 
-    fn is_due(&self, now_ms: i64) -> bool {
+    fn is_due(&self) -> bool {
         self.bytes > MAX_WAITING_BYTES
             || (self.is_idle() && self.bytes > MIN_IDLE_BYTES)
-            || self.oldest_ms.is_some_and(|oldest_ms| oldest_ms + MAX_WAIT_MS < now_ms)
+            || self.since.is_some_and(|since| since.elapsed() > MAX_WAIT)
     }
+}
+
+/// Empties the log, which would otherwise keep the size of the last burst. Tried once: a reader may prevent it.
+fn empty_log(url: &SqliteUrl, sync: &SyncState) -> Result<(), StoreError> {
+    let conn = open::open_checkpointer(url)?;
+    conn.busy_timeout(EMPTY_LOG_TIMEOUT)?;
+    run_checkpoint(&conn, url, sync, CheckpointMode::Truncate).map(drop)
 }

@@ -80,7 +80,7 @@ impl BlockFixture {
     }
 
     async fn purge(&self, before_ms: i64) -> u64 {
-        let purge = PurgeBatch {
+        let mut purge = PurgeBatch {
             kind: RetentionKind::Events,
             before_ms,
             company_scope: CompanyScope::AllExcept(Vec::new()),
@@ -89,7 +89,13 @@ impl BlockFixture {
             limit: 1_000,
             now_ms: before_ms,
         };
-        self.store.purge_batch(purge).await.unwrap().removed
+        let mut removed = 0;
+        loop {
+            let purged = self.store.purge_batch(purge.clone()).await.unwrap();
+            removed += purged.removed;
+            let Some(cursor) = purged.next_cursor else { return removed };
+            purge.cursor = cursor;
+        }
     }
 
     /// Erases the events and scrubs the files, as `erase` does.
@@ -143,6 +149,8 @@ async fn compressed_bodies_are_read_back_byte_for_byte_and_take_a_fraction_of_th
     assert_eq!(fixture.count("SELECT count(*) FROM freed_bodies").await, 0);
     assert!(fixture.count("SELECT sum(length(data)) FROM body_blocks").await < i64::try_from(raw_bytes).unwrap() / 10);
     assert!(fixture.store.used_bytes().await.unwrap() < raw_bytes as u64 / 2);
+    let body_files = std::fs::read_dir(fixture.url().bodies_folder()).unwrap();
+    assert_eq!(body_files.map(|entry| entry.unwrap().metadata().unwrap().len()).sum::<u64>(), 0);
     let fixture = fixture.restart().await;
     let exported: Vec<Vec<u8>> = fixture.export().await.into_iter().map(|event| event.body.unwrap().to_vec()).collect();
     assert!(exported == bodies);

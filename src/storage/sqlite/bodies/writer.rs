@@ -24,6 +24,8 @@ pub(in crate::storage::sqlite) struct BodyFileWriter {
     sync: SyncState,
     staged: Vec<Bytes>,
     staged_bytes: u64,
+    /// Whether the next transaction begins a new file, because the current one has no body any more.
+    is_file_left: bool,
 }
 
 impl BodyFileWriter {
@@ -46,7 +48,7 @@ impl BodyFileWriter {
         sync_folder(url.folder(), sync)?;
         inspection::log_findings(&inspection::inspect(&folder, conn, key)?);
         let (key, sync) = (key.clone(), sync.clone());
-        Ok(Self { folder, file, committed_end, key, sync, staged: Vec::new(), staged_bytes: 0 })
+        Ok(Self { folder, file, committed_end, key, sync, staged: Vec::new(), staged_bytes: 0, is_file_left: false })
     }
 
     /// The file that new bodies are appended to, with its number.
@@ -58,9 +60,23 @@ impl BodyFileWriter {
         &self.folder
     }
 
-    /// Starts a new file when the current one is full. Call it between two transactions only.
-    pub(in crate::storage::sqlite) fn rotate_if_full(&mut self) -> Result<(), StoreError> {
-        if self.committed_end.offset < MAX_FILE_BYTES {
+    /// If no body is left in the current file, the next transaction begins a new one, so that this one can be deleted.
+    pub(in crate::storage::sqlite) fn leave_unused_file(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        let number = self.committed_end.file_number;
+        let is_used = conn.prepare_cached("SELECT 1 FROM bodies WHERE file = ?1 LIMIT 1")?.exists([number])?;
+        if is_used || self.has_staged() || self.committed_end.offset == 0 {
+            return Ok(());
+        }
+        // Before the file exists, so that the start after a crash takes it for the end of the journal.
+        conn.prepare_cached("INSERT OR IGNORE INTO body_file_ends (file, end_at) VALUES (?1, 0)")?
+            .execute([number + 1])?;
+        self.is_file_left = true;
+        Ok(())
+    }
+
+    /// Starts a new file when the current one is full or has been left. Call it between two transactions only.
+    pub(in crate::storage::sqlite) fn rotate_if_needed(&mut self) -> Result<(), StoreError> {
+        if self.committed_end.offset < MAX_FILE_BYTES && !self.is_file_left {
             return Ok(());
         }
         let (file_number, file) = create_file(&self.folder, self.committed_end.file_number + 1).map_err(unavailable)?;
@@ -68,6 +84,7 @@ impl BodyFileWriter {
         // Assigned last: when a step above fails, the writer continues with the old file.
         self.file = file;
         self.committed_end = BodyLocation { file_number, offset: 0 };
+        self.is_file_left = false;
         Ok(())
     }
 
@@ -144,6 +161,8 @@ impl BodyFileWriter {
             let path = body_file_path(&self.folder, self.committed_end.file_number);
             tracing::error!(path = %path.display(), %error, "body file truncation failed");
         }
+        // Its record was rolled back, too.
+        self.is_file_left = false;
         self.clear_staged();
     }
 

@@ -329,7 +329,7 @@ fn try_transaction(
         state.files.check()?;
     }
     // Between two transactions: within one, all bodies lie in the same file and one sync covers them.
-    state.bodies.rotate_if_full()?;
+    state.bodies.rotate_if_needed()?;
     // Immediate, because a deferred transaction that turns into a writer later fails at once when another process has
     // written meanwhile; this one waits for the lock here, before any job has run.
     execute(&state.conn, "BEGIN IMMEDIATE")?;
