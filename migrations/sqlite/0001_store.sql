@@ -151,6 +151,10 @@ CREATE TABLE deliveries (
   body_unread  INTEGER NOT NULL DEFAULT 0,
   -- Whether an operator has retried or replayed it. It may have failed before, which its other columns do not show.
   restarted    INTEGER NOT NULL DEFAULT 0,
+  -- Its first attempt, if that succeeded without an answer to keep; every other attempt has a row in `attempts`.
+  started_at_ms INTEGER,
+  duration_ms   INTEGER,
+  status        INTEGER,
   PRIMARY KEY (handler_id, event_seq)
 ) STRICT, WITHOUT ROWID;
 -- Unfinished deliveries by call sequence, and deliveries that may be claimed by company. Both are partial indexes, so
@@ -166,7 +170,8 @@ CREATE INDEX deliveries_reasons ON deliveries (handler_id, note, event_seq) WHER
 -- Dead for want of the body, which is looked for again.
 CREATE INDEX deliveries_body_unread ON deliveries (handler_id, event_seq) WHERE state = 4 AND body_unread = 1;
 
--- The attempts of each delivery. `answer` is the redacted beginning of the response.
+-- The attempts of each delivery, without those that are recorded in its own row. `answer` is the redacted beginning of
+-- the response.
 CREATE TABLE attempts (
   handler_id    INTEGER NOT NULL,
   event_seq     INTEGER NOT NULL,

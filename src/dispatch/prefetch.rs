@@ -146,6 +146,7 @@ mod tests {
             is_replay: false,
             body_unread: false,
             is_untried: true,
+            has_followers: false,
         }
     }
 

@@ -1,21 +1,27 @@
 //! A store batch: everything a worker asks of the store at one time. It settles, plans and claims in one transaction with
-//! one fsync; when leases have to be renewed, that is a transaction before it.
+//! one fsync; when leases have to be renewed, that is a transaction before it. Without anything to write there is no
+//! transaction, and without new events no read either.
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::delivery_log;
 use super::plan;
 use super::upkeep::{UpkeepResult, UpkeepTasks};
 use crate::handlers::RegisteredHandler;
 use crate::storage::{
-    ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, LeaseToken, PlanOutcome, PlanToken, PlannedDelivery,
-    SettledDelivery, StoreError,
+    ClaimRequest, ClaimedDelivery, DeliveryPlan, DeliveryQueue, HandlerId, LeaseToken, PlanOutcome, PlanToken,
+    QueueUpdate, QueueUpdateOutcome, SettledDelivery, StoreError,
 };
 
 /// Rows changed by each of settling, planning and claiming. Few, because a webhook request may wait for the transaction
 /// that contains them. More would not be faster: the worker attempts what it has claimed while the store runs the next
 /// batch.
-pub(super) const MAX_ROWS_PER_BATCH: usize = 64;
+pub(super) const MAX_ROWS_PER_BATCH: usize = 128;
+
+/// Bytes of bodies above which a batch of events may have ended for its size.
+const MIN_BYTES_OF_FULL_BATCH: usize = 1024 * 1024;
 
 pub(super) struct StoreBatch {
     pub(super) queue: Arc<dyn DeliveryQueue>,
@@ -31,6 +37,20 @@ pub(super) struct StoreBatch {
     pub(super) settled: Vec<SettledDelivery>,
     /// `None` while the worker has no room for further deliveries.
     pub(super) claim: Option<ClaimRequest>,
+    pub(super) position: PlanPosition,
+    /// When the next delivery is due; `None` when that has to be read.
+    pub(super) known_due_ms: Option<Option<i64>>,
+}
+
+/// Where a worker is in the journal.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PlanPosition {
+    /// `None` when it has to be read from the store.
+    pub(super) token: Option<PlanToken>,
+    /// Whether to read events with their bodies.
+    pub(super) reads_bodies: bool,
+    /// Whether to store the position although no delivery has to be inserted and further events may come.
+    pub(super) is_store_due: bool,
 }
 
 pub(super) struct StoreBatchResult {
@@ -38,11 +58,18 @@ pub(super) struct StoreBatchResult {
     pub(super) claimed: Vec<ClaimedDelivery>,
     /// Number of planned deliveries that are skipped.
     pub(super) skipped_count: u64,
+    pub(super) planned: PlannedCounts,
+    /// The position after this batch.
+    pub(super) token: Option<PlanToken>,
     /// Whether anything was settled, planned or claimed. If not, the worker waits for events.
     pub(super) made_progress: bool,
+    /// When the next delivery is due; `None` when that is not known.
+    pub(super) known_due_ms: Option<Option<i64>>,
     /// Milliseconds until the next delivery can be claimed; negative when it is due already, `None` when there is none
     /// or the worker has no room.
     pub(super) due_in_ms: Option<i64>,
+    /// Whether a planned delivery waits for an earlier one of its call.
+    pub(super) has_waiting: bool,
     /// The settlements, after an error of the store.
     pub(super) unsettled: Vec<SettledDelivery>,
     /// Settlements that the store refused because their lease had been lost.
@@ -54,15 +81,26 @@ pub(super) struct StoreBatchResult {
     pub(super) error: Option<StoreError>,
 }
 
+/// How many events a batch has read, and how many deliveries they become.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PlannedCounts {
+    pub(super) events: usize,
+    pub(super) deliveries: usize,
+    /// Whether the journal may have further events.
+    pub(super) may_have_more: bool,
+}
+
 pub(super) struct LeaseRenewal {
     pub(super) renewed_at_ms: i64,
     pub(super) lost: Vec<LeaseToken>,
 }
 
-/// Planned deliveries, with the batch of events whose deliveries they are.
-struct DeliveryPlan {
-    deliveries: Vec<PlannedDelivery>,
-    batch: PlanToken,
+/// The events that a batch has read, and the deliveries that they become.
+struct ReadPlan {
+    plan: Option<DeliveryPlan>,
+    counts: PlannedCounts,
+    /// The position after the events.
+    token: Option<PlanToken>,
 }
 
 impl StoreBatch {
@@ -74,63 +112,78 @@ impl StoreBatch {
         let upkeep = self.upkeep.run(&*self.queue, self.handler_id, self.now_ms).await;
         let upkeep = ok_or_keep(upkeep, &mut error);
         // Reads first: they run on a reader and do not wait for the writer.
-        let (plan, due_ms) = tokio::join!(self.plan_next_events(), self.queue.next_due_ms(self.handler_id));
-        let plan = ok_or_keep(plan, &mut error).flatten();
-        let skipped_count = plan.as_ref().map_or(0, count_skipped);
-        let has_changes = plan.is_some() || !self.settled.is_empty();
-        // The worker writes only when there is something to claim: settling and planning can make a delivery due in this
-        // very transaction, otherwise `due_ms` tells.
-        let claim = self.claim.take();
-        let due_before_ms = claim.as_ref().map(|claim| claim.due_before_ms);
-        let claim = claim.filter(|claim| {
-            let is_due = matches!(due_ms, Ok(Some(due_ms)) if due_ms <= claim.due_before_ms);
-            has_changes || is_due
+        let (read, due_ms) = tokio::join!(self.plan_next_events(), self.read_due_ms());
+        let read = ok_or_keep(read, &mut error).unwrap_or(ReadPlan {
+            plan: None,
+            counts: PlannedCounts::default(),
+            token: self.position.token,
         });
+        let known_due_ms = ok_or_keep(due_ms, &mut error);
         // Before the claim, in a separate transaction: if the renewal failed, the leases may have ended, and the claim
         // would take the deliveries that this worker is attempting. It is skipped then.
         let renewal = self.renew_leases().await;
-        let claim = claim.filter(|_| renewal.is_ok());
-        // `join!` polls in this order, so the writes enter the queue in this order, as a rule into one transaction: the
-        // claim then sees deliveries that the settlements and the plan made due.
-        let (refused, planned, claimed) = tokio::join!(self.settle(), self.store_plan(plan), self.claim_due(claim));
-        let made_progress = has_changes || claimed.as_ref().is_ok_and(|claimed| !claimed.is_empty());
-        let is_planned = matches!(planned, Ok(Some(PlanOutcome::Planned)));
-        // The attempts were made: losing their results would make them again, so they go into the next batch.
-        let unsettled = if refused.is_err() { std::mem::take(&mut self.settled) } else { Vec::new() };
-        let renewal = ok_or_keep(renewal, &mut error).flatten();
-        let refused_count = ok_or_keep(refused, &mut error).unwrap_or_default();
-        ok_or_keep(planned, &mut error);
-        let claimed = ok_or_keep(claimed, &mut error).unwrap_or_default();
-        let due_ms = ok_or_keep(due_ms, &mut error).flatten();
-        let due_in_ms = due_ms.zip(due_before_ms).map(|(due_ms, before_ms)| due_ms.saturating_sub(before_ms));
-        StoreBatchResult {
-            claimed,
-            skipped_count: if is_planned { skipped_count } else { 0 },
-            made_progress,
-            due_in_ms,
-            unsettled,
-            refused_count,
-            renewal,
+        let due_before_ms = self.claim.as_ref().map(|claim| claim.due_before_ms);
+        let update = self.build_update(read.plan, known_due_ms.flatten(), renewal.is_ok());
+        let mut result = StoreBatchResult {
+            claimed: Vec::new(),
+            skipped_count: 0,
+            planned: read.counts,
+            token: read.token,
+            made_progress: read.counts.events > 0 || !self.settled.is_empty(),
+            known_due_ms,
+            due_in_ms: None,
+            has_waiting: false,
+            unsettled: Vec::new(),
+            refused_count: 0,
+            renewal: ok_or_keep(renewal, &mut error).flatten(),
             upkeep,
             error,
+        };
+        if let Some(update) = update {
+            let skipped_count = update.plan.as_ref().map_or(0, count_skipped);
+            match self.queue.update_queue(self.handler_id, update).await {
+                Ok(outcome) => result.apply(outcome, skipped_count, self.settled),
+                Err(error) => result.fail(error, self.settled),
+            }
         }
+        let due_ms = result.known_due_ms.flatten();
+        result.due_in_ms = due_ms.zip(due_before_ms).map(|(due_ms, before_ms)| due_ms.saturating_sub(before_ms));
+        result
     }
 
-    /// The deliveries that the next events of the journal become; `None` at its end. An event that the filter leaves
-    /// out becomes none, but the position moves past it.
-    async fn plan_next_events(&self) -> Result<Option<DeliveryPlan>, StoreError> {
+    /// The deliveries that the next events of the journal become. An event that the filter leaves out becomes none, but
+    /// the position moves past it.
+    async fn plan_next_events(&self) -> Result<ReadPlan, StoreError> {
+        let PlanPosition { token, reads_bodies, is_store_due } = self.position;
         let needs_body = self.registered.filter.needs_body();
-        let batch = self.queue.next_plan_batch(self.handler_id, MAX_ROWS_PER_BATCH, needs_body).await?;
+        let bodies = needs_body || (reads_bodies && self.claim.is_some());
+        let batch = self.queue.plan_batch_after(self.handler_id, token, MAX_ROWS_PER_BATCH, bodies).await?;
         let Some(batch) = batch else {
-            return Ok(None);
+            // After the last of the events, their position is stored.
+            let unstored = token.filter(|token| !token.is_stored());
+            let plan = unstored.map(|token| DeliveryPlan { token, deliveries: Vec::new(), events: [].into() });
+            return Ok(ReadPlan { plan, counts: PlannedCounts::default(), token });
         };
         let mut deliveries = Vec::new();
-        for (event, body) in &batch.events {
+        for (event, body) in &*batch.events {
             let planned = plan::plan_delivery(&self.registered, event, body.as_ref());
             delivery_log::log_routing(&self.registered.name, event, planned.as_ref());
             deliveries.extend(planned);
         }
-        Ok(Some(DeliveryPlan { deliveries, batch: batch.token }))
+        // With bodies, a batch can end before the limit of rows.
+        let body_bytes: usize = batch.events.iter().filter_map(|(_, body)| body.as_ref()).map(Bytes::len).sum();
+        let may_have_more = batch.events.len() == MAX_ROWS_PER_BATCH || body_bytes >= MIN_BYTES_OF_FULL_BATCH;
+        let counts = PlannedCounts { events: batch.events.len(), deliveries: deliveries.len(), may_have_more };
+        let is_stored = !deliveries.is_empty() || is_store_due;
+        let plan = is_stored.then_some(DeliveryPlan { token: batch.token, deliveries, events: batch.events });
+        Ok(ReadPlan { plan, counts, token: Some(batch.token) })
+    }
+
+    async fn read_due_ms(&self) -> Result<Option<i64>, StoreError> {
+        match self.known_due_ms {
+            Some(due_ms) => Ok(due_ms),
+            None => self.queue.next_due_ms(self.handler_id).await,
+        }
     }
 
     async fn renew_leases(&self) -> Result<Option<LeaseRenewal>, StoreError> {
@@ -141,27 +194,52 @@ impl StoreBatch {
         Ok(Some(LeaseRenewal { renewed_at_ms: self.now_ms, lost }))
     }
 
-    async fn settle(&self) -> Result<usize, StoreError> {
-        if self.settled.is_empty() {
-            return Ok(0);
+    /// What is to be written; `None` without a change. The worker writes only when there is something to settle or to
+    /// plan, which can make a delivery due in this very transaction, or something is due already.
+    fn build_update(
+        &mut self,
+        plan: Option<DeliveryPlan>,
+        due_ms: Option<i64>,
+        may_claim: bool,
+    ) -> Option<QueueUpdate> {
+        let claim = self.claim.take();
+        let is_due = claim.as_ref().is_some_and(|claim| due_ms.is_some_and(|due_ms| due_ms <= claim.due_before_ms));
+        if plan.is_none() && self.settled.is_empty() && !(is_due && may_claim) {
+            return None;
         }
-        self.queue.settle_deliveries(self.handler_id, self.settled.clone(), self.now_ms).await
+        let claim = claim.filter(|_| may_claim);
+        Some(QueueUpdate { now_ms: self.now_ms, settled: self.settled.clone(), plan, claim })
     }
+}
 
-    async fn store_plan(&self, plan: Option<DeliveryPlan>) -> Result<Option<PlanOutcome>, StoreError> {
-        match plan {
-            Some(DeliveryPlan { deliveries, batch }) => {
-                self.queue.plan_deliveries(self.handler_id, batch, deliveries, self.now_ms).await.map(Some)
+impl StoreBatchResult {
+    /// Takes over what the store has changed. `settled` is kept after an error: the attempts were made, and losing their
+    /// results would make them again.
+    fn apply(&mut self, outcome: QueueUpdateOutcome, skipped_count: u64, settled: Vec<SettledDelivery>) {
+        match ok_or_keep(outcome.refused, &mut self.error) {
+            Some(refused_count) => self.refused_count = refused_count,
+            None => self.unsettled = settled,
+        }
+        match ok_or_keep(outcome.planned, &mut self.error) {
+            Some(None) => {}
+            Some(Some(PlanOutcome::Planned)) => {
+                self.token = self.token.map(PlanToken::when_stored);
+                self.skipped_count = skipped_count;
             }
-            None => Ok(None),
+            Some(Some(PlanOutcome::Stale)) | None => self.token = None,
         }
+        self.claimed = ok_or_keep(outcome.claimed, &mut self.error).unwrap_or_default();
+        self.made_progress |= !self.claimed.is_empty();
+        self.known_due_ms = Some(outcome.next_due_ms);
+        self.has_waiting = outcome.has_waiting;
     }
 
-    async fn claim_due(&self, claim: Option<ClaimRequest>) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        match claim {
-            Some(claim) => self.queue.claim_deliveries(self.handler_id, claim).await,
-            None => Ok(Vec::new()),
-        }
+    /// Takes over that the update failed: what the store has is not known.
+    fn fail(&mut self, error: StoreError, settled: Vec<SettledDelivery>) {
+        self.error = Some(error);
+        self.unsettled = settled;
+        self.token = None;
+        self.known_due_ms = None;
     }
 }
 

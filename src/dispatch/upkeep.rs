@@ -66,6 +66,10 @@ impl Upkeep {
 }
 
 impl UpkeepTasks {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.correct_times && self.recheck_after.is_none()
+    }
+
     pub(super) async fn run(
         &self,
         queue: &dyn DeliveryQueue,

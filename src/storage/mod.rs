@@ -36,8 +36,9 @@ pub(crate) use appointment::{
     BookingContext, BookingEventData, BookingOutcome, BookingRequest, SLOT_STEP_MS, format_rfc3339,
 };
 pub(crate) use delivery::{
-    AttemptOutcome, AttemptRecord, BodyRecheck, ClaimRequest, ClaimedDelivery, HandlerId, LeaseToken, PlanBatch,
-    PlanOutcome, PlanToken, PlannedDelivery, SettledDelivery, Settlement, SkipReason,
+    AttemptOutcome, AttemptRecord, BodyRecheck, ClaimRequest, ClaimedDelivery, DeliveryPlan, HandlerId, LeaseToken,
+    PlanBatch, PlanEvents, PlanOutcome, PlanToken, PlannedDelivery, QueueUpdate, QueueUpdateOutcome, SettledDelivery,
+    Settlement, SkipReason,
 };
 pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};
@@ -76,6 +77,7 @@ pub(crate) use selection::{
     DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryPage, DeliveryRow,
 };
 pub(crate) use text::sanitize_text;
+use wake_ups::StoreChanges;
 pub(crate) use wake_ups::WakeUps;
 
 use crate::base::supervise::Supervisor;

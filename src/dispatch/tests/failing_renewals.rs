@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 
 use crate::storage::{
-    BodyRecheck, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken,
-    PlanBatch, PlanOutcome, PlanToken, PlannedDelivery, Position, SettledDelivery, Store, StoreError,
+    BodyRecheck, BreakerState, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch, PlanToken, Position,
+    QueueUpdate, QueueUpdateOutcome, Store, StoreError,
 };
 
 /// Fails as many renewals as the counter says, and passes everything else to the store.
@@ -28,31 +28,18 @@ impl DeliveryQueue for FailingRenewals {
         self.store.register_handler(handler).await
     }
 
-    async fn next_plan_batch(
+    async fn plan_batch_after(
         &self,
         handler: HandlerId,
+        after: Option<PlanToken>,
         limit: usize,
         bodies: bool,
     ) -> Result<Option<PlanBatch>, StoreError> {
-        self.store.next_plan_batch(handler, limit, bodies).await
+        self.store.plan_batch_after(handler, after, limit, bodies).await
     }
 
-    async fn plan_deliveries(
-        &self,
-        handler: HandlerId,
-        batch: PlanToken,
-        planned: Vec<PlannedDelivery>,
-        now_ms: i64,
-    ) -> Result<PlanOutcome, StoreError> {
-        self.store.plan_deliveries(handler, batch, planned, now_ms).await
-    }
-
-    async fn claim_deliveries(
-        &self,
-        handler: HandlerId,
-        claim: ClaimRequest,
-    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        self.store.claim_deliveries(handler, claim).await
+    async fn update_queue(&self, handler: HandlerId, update: QueueUpdate) -> Result<QueueUpdateOutcome, StoreError> {
+        self.store.update_queue(handler, update).await
     }
 
     async fn renew_leases(
@@ -71,15 +58,6 @@ impl DeliveryQueue for FailingRenewals {
 
     async fn next_due_ms(&self, handler: HandlerId) -> Result<Option<i64>, StoreError> {
         self.store.next_due_ms(handler).await
-    }
-
-    async fn settle_deliveries(
-        &self,
-        handler: HandlerId,
-        settled: Vec<SettledDelivery>,
-        now_ms: i64,
-    ) -> Result<usize, StoreError> {
-        self.store.settle_deliveries(handler, settled, now_ms).await
     }
 
     async fn resume_readable(

@@ -223,6 +223,13 @@ async fn deliveries_whose_lease_was_lost_are_dropped_or_their_settlement_is_refu
     let rows = fixture.wait_for(|rows| rows.len() == 3 && rows[2].state == DeliveryState::Succeeded).await;
     assert_eq!((rows[0].state, rows[1].state), (running, running));
     assert_eq!(fixture.attempted(), ["call_1", "call_3"]);
+    // Counted after the commit.
+    let counted = async {
+        while fixture.late_settlements() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap();
     assert_eq!(fixture.late_settlements(), 1);
     let settlement = Settlement::Succeeded;
     let settled = claimed.iter().map(|claimed| SettledDelivery {

@@ -34,7 +34,7 @@ mod worker_threads;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::watch;
 
@@ -45,6 +45,7 @@ pub(super) use inspection::inspect;
 
 use self::blocks::CompressionTask;
 use self::bodies::BodyFileWriter;
+use self::deliveries::PlanCache;
 use self::facets::ProbeCache;
 use self::files::watch::{self as file_watch, WatchedFiles};
 use self::files::{DiskReserve, FileId, OpenFiles, StoreLock};
@@ -54,7 +55,7 @@ use self::operator::Operator;
 use self::readers::ReaderPool;
 use self::wal::SyncState;
 use self::writer::{StoreWriter, WriterContext};
-use super::StoreError;
+use super::{StoreChanges, StoreError};
 use crate::base::supervise::Supervisor;
 
 const READER_THREADS: usize = 2;
@@ -72,11 +73,12 @@ pub(crate) struct SqliteStore {
     /// The files that a receiver has open, compared with their paths; `None` when the store was opened otherwise.
     files: Option<Arc<OpenFiles>>,
     operator: Operator,
-    appended_count: AtomicU64,
+    /// Events that were read for planning.
+    plan_cache: Arc<PlanCache>,
     /// The number of the latest claim. Begins at random, so that a number does not return after a restart.
     claim_number: AtomicI64,
-    /// The number of changes so far that wake subscribers.
-    changes: watch::Sender<u64>,
+    /// Wakes subscribers.
+    changes: watch::Sender<StoreChanges>,
     url: SqliteUrl,
     /// The database file as it was opened, to notice when another one takes its place.
     file_id: Option<FileId>,
@@ -106,6 +108,7 @@ impl SqliteStore {
         let files = Arc::new(OpenFiles::of_store(url)?);
         files::log_kept_files(url);
         let ledger = ledger::open_ledger(url, &conn)?;
+        let changes = watch::Sender::new(StoreChanges::default());
         let context = WriterContext {
             url: url.clone(),
             conn,
@@ -119,15 +122,21 @@ impl SqliteStore {
             bodies,
             transaction_begun: false,
             appended_events: 0,
+            data_version: None,
+            changes: changes.clone(),
         };
         let writer = StoreWriter::start(context, identity_key, lock, supervisor)?;
         // The readers attach the ledger and run on the migrated schema, so they are opened after both.
         let ledger = LedgerWriter::start(url, ledger, &sync, supervisor)?;
         let readers = ReaderPool::start(url, READER_THREADS, &sync, supervisor)?;
         let live_readers = Some(ReaderPool::start(url, 1, &sync, supervisor)?);
-        let changes = watch::Sender::new(0);
-        let watched =
-            WatchedFiles { store: Arc::clone(&files), ledger: Arc::clone(ledger.files()), writer: writer.clone() };
+        let plan_cache = Arc::new(PlanCache::default());
+        let watched = WatchedFiles {
+            store: Arc::clone(&files),
+            ledger: Arc::clone(ledger.files()),
+            writer: writer.clone(),
+            plan_cache: Arc::clone(&plan_cache),
+        };
         file_watch::start(url, &changes, watched, supervisor)?;
         wal::checkpoint::start(url, &writer, &sync, &files, supervisor)?;
         identity::index::start(&writer, &readers, supervisor);
@@ -141,7 +150,7 @@ impl SqliteStore {
             operator: Operator::new(url, &sync, supervisor),
             file_id: url.file_id(),
             url: url.clone(),
-            appended_count: AtomicU64::new(0),
+            plan_cache,
             claim_number: AtomicI64::new(fastrand::i64(1..i64::MAX / 2)),
             changes,
             last_probe: ProbeCache::default(),
@@ -159,7 +168,7 @@ impl SqliteStore {
         open::check_readable(url)?;
         // Read before opening: a file that is replaced in between then counts as replaced.
         let file_id = url.file_id();
-        let changes = watch::Sender::new(0);
+        let changes = watch::Sender::new(StoreChanges::default());
         Ok(Self {
             operator: Operator::ReadOnly,
             file_id,
@@ -169,7 +178,7 @@ impl SqliteStore {
             files: None,
             readers: ReaderPool::start(url, READER_THREADS, &sync, supervisor)?,
             live_readers: None,
-            appended_count: AtomicU64::new(0),
+            plan_cache: Arc::default(),
             claim_number: AtomicI64::new(0),
             changes,
             last_probe: ProbeCache::default(),
@@ -189,11 +198,10 @@ impl SqliteStore {
         Ok(Self { operator, ..Self::open_read_only(url, supervisor)? })
     }
 
-    /// Counts an appended event and wakes the subscribers. Call it after the commit: a worker that is woken earlier would
-    /// not see the event yet.
-    fn count_appended(&self) {
-        self.appended_count.fetch_add(1, Ordering::Relaxed);
-        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    /// The number of changes so far.
+    fn count_changes(&self) -> u64 {
+        let StoreChanges { appended, external } = *self.changes.borrow();
+        appended + external
     }
 
     fn next_claim_number(&self) -> i64 {

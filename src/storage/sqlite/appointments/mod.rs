@@ -81,23 +81,18 @@ impl SqliteStore {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
         // Live priority: a caller is waiting for the answer.
-        let (outcome, is_appended) = writer
+        writer
             .write_live(move |state: &mut WriterContext| {
                 write::with_savepoint(state, |state| {
                     let change = work(&state.conn)?;
-                    let is_applied = matches!(change, AppointmentWrite::Applied(..));
                     if let AppointmentWrite::Applied(action, appointment) = &change {
                         let event = booking_event(*action, appointment, &event_data);
                         append::append(state, &event, EventKeys::from_event(&event, &key))?;
                     }
-                    Ok((change.into_outcome(), is_applied))
+                    Ok(change.into_outcome())
                 })
             })
-            .await?;
-        if is_appended {
-            self.count_appended();
-        }
-        Ok(outcome)
+            .await
     }
 }
 

@@ -47,9 +47,11 @@ pub(in crate::storage::sqlite) fn advance_call_sequence(
     ordering_key: i64,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let ordering_timeout_ms = get_ordering_timeout_ms(conn, handler)?;
+    let head = list_head(conn, handler, ordering_key)?;
+    let waits_for_retry = head.iter().any(|delivery| delivery.state == DeliveryState::Scheduled);
+    let ordering_timeout_ms = if waits_for_retry { get_ordering_timeout_ms(conn, handler)? } else { 0 };
     let mut due_from_ms = now_ms;
-    for delivery in list_head(conn, handler, ordering_key)? {
+    for delivery in head {
         match (delivery.state, delivery.due_ms) {
             // Counted from the first failure, not from the latest: each retry would otherwise extend the blockade.
             // The latest end among all of them counts, because a later delivery overtakes every one of them.
@@ -68,6 +70,23 @@ pub(in crate::storage::sqlite) fn advance_call_sequence(
         }
     }
     Ok(())
+}
+
+/// Like [`advance_call_sequence`], after a change of the delivery of this event. An event that is alone in its sequence
+/// is followed by no other.
+pub(super) fn advance_after(
+    conn: &Connection,
+    handler: HandlerId,
+    ordering_key: i64,
+    seq: Seq,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    if is_alone(ordering_key, seq) { Ok(()) } else { advance_call_sequence(conn, handler, ordering_key, now_ms) }
+}
+
+/// Whether no other delivery can have this key.
+pub(super) fn is_alone(ordering_key: i64, seq: Seq) -> bool {
+    ordering_key == -seq.0
 }
 
 fn get_ordering_timeout_ms(conn: &Connection, handler: HandlerId) -> Result<i64, StoreError> {

@@ -9,7 +9,8 @@ use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_body, read_damaged_summary};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
-    BodyError, ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, LeaseToken, Seq, StoreError, StoredEvent,
+    BodyError, ClaimRequest, ClaimedDelivery, DeliveryState, EventSummary, HandlerId, LeaseToken, Seq, StoreError,
+    StoredEvent,
 };
 
 /// Deliveries examined per company for one that was never attempted, so that the events of one call do not hide others.
@@ -24,7 +25,10 @@ macro_rules! due_sql {
         concat!(
             "SELECT d.event_seq, d.attempts, d.since_ms, d.replay, d.body_unread,
                 coalesce((SELECT size_bytes FROM events WHERE seq = d.event_seq), 0),
-                d.state = 0 AND d.restarted = 0, ",
+                d.state = 0 AND d.restarted = 0, d.company_id,
+                EXISTS (SELECT 1 FROM deliveries f INDEXED BY deliveries_call_sequence
+                   WHERE f.handler_id = ?1 AND f.ordering_key = d.ordering_key AND f.state < 3
+                   AND f.event_seq > d.event_seq), ",
             $call_id,
             " FROM deliveries d INDEXED BY ",
             $index,
@@ -83,35 +87,66 @@ impl Candidates {
 
 /// A claimed delivery whose event has not been read yet.
 pub(in crate::storage::sqlite) struct ClaimedRow {
-    seq: Seq,
+    pub(in crate::storage::sqlite) seq: Seq,
     attempts: u32,
     since_ms: i64,
     replay: bool,
     body_unread: bool,
-    size_bytes: u64,
+    pub(super) size_bytes: u64,
     is_untried: bool,
+    pub(super) company_id: CompanyId,
+    has_followers: bool,
     /// Read only for [`Candidates::Untried`].
     call_id: Option<String>,
 }
 
+impl ClaimedRow {
+    /// A delivery that was claimed when it was planned.
+    pub(super) fn newly_planned(event: &EventSummary, since_ms: i64, body_unread: bool) -> Self {
+        Self {
+            seq: event.seq,
+            attempts: 0,
+            since_ms,
+            replay: false,
+            body_unread,
+            size_bytes: event.size_bytes,
+            is_untried: true,
+            company_id: event.company_id,
+            has_followers: false,
+            call_id: None,
+        }
+    }
+
+    /// The claimed delivery with its event.
+    pub(in crate::storage::sqlite) fn into_claimed(self, event: StoredEvent, claim_number: i64) -> ClaimedDelivery {
+        ClaimedDelivery {
+            event,
+            lease: LeaseToken { seq: self.seq, claim: claim_number },
+            previous_attempts: self.attempts,
+            queued_at_ms: self.since_ms,
+            is_replay: self.replay,
+            body_unread: self.body_unread,
+            is_untried: self.is_untried,
+            has_followers: self.has_followers,
+        }
+    }
+}
+
 /// Claims due deliveries in rounds, with an equal share per company and round, so that the backlog of one company
 /// does not keep others waiting. No other claim may have the same `claim_number`.
-pub(in crate::storage::sqlite) fn claim(
-    conn: &mut Connection,
+pub(super) fn claim(
+    conn: &Connection,
     handler: HandlerId,
     claim_number: i64,
     request: &ClaimRequest,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
-    let savepoint = conn.savepoint()?;
-    let mut claimed = Vec::new();
     if request.prefer_untried {
-        claimed = claim_candidates(&savepoint, handler, claim_number, request, Candidates::Untried)?;
+        let claimed = claim_candidates(conn, handler, claim_number, request, Candidates::Untried)?;
+        if !claimed.is_empty() {
+            return Ok(claimed);
+        }
     }
-    if claimed.is_empty() {
-        claimed = claim_candidates(&savepoint, handler, claim_number, request, Candidates::Due)?;
-    }
-    savepoint.commit()?;
-    Ok(claimed)
+    claim_candidates(conn, handler, claim_number, request, Candidates::Due)
 }
 
 fn claim_candidates(
@@ -222,7 +257,9 @@ fn list_due(
             body_unread: row.get(4)?,
             size_bytes: row.get(5)?,
             is_untried: row.get(6)?,
-            call_id: row.get(7)?,
+            company_id: row.get(7)?,
+            has_followers: row.get(8)?,
+            call_id: row.get(9)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -264,15 +301,8 @@ pub(in crate::storage::sqlite) fn load_claimed_events(
     for delivery in claimed_rows {
         let mut rows = statement.query([delivery.seq])?;
         if let Some(row) = rows.next()? {
-            claimed.push(ClaimedDelivery {
-                event: read_deliverable_event(row, reader)?,
-                lease: LeaseToken { seq: delivery.seq, claim: claim_number },
-                previous_attempts: delivery.attempts,
-                queued_at_ms: delivery.since_ms,
-                is_replay: delivery.replay,
-                body_unread: delivery.body_unread,
-                is_untried: delivery.is_untried,
-            });
+            let event = read_deliverable_event(row, reader)?;
+            claimed.push(delivery.into_claimed(event, claim_number));
         }
     }
     Ok(claimed)

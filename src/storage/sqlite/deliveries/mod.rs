@@ -8,23 +8,26 @@ mod clock_correction;
 mod delivery_query;
 mod lease;
 mod plan;
+mod plan_cache;
 #[cfg(test)]
 mod query_tests;
 mod read;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub(super) use body_recheck::{MAX_ROWS_RECHECKED, ReadableDeliveries, find_readable, resume};
 pub(super) use bulk_operation::apply_bulk_operation;
 pub(super) use call_sequence::advance_call_sequence;
-pub(super) use claim::{claim, load_claimed_events, next_due_ms};
+pub(super) use claim::{ClaimedRow, load_claimed_events, next_due_ms};
 pub(super) use clock_correction::{MAX_ROWS_CORRECTED, correct_times, find_future};
 pub(super) use delivery_query::DeliveryQuery;
 pub(super) use lease::{release_all_leases, renew_leases};
-pub(super) use plan::{insert_planned, next_plan_batch};
+pub(super) use plan::{list_events_after, stored_position};
+pub(super) use plan_cache::{PlanCache, PlanRead};
 pub(super) use read::{CountedStep, count_next, list_outlooks, list_page, next_batch};
-pub(super) use settle::settle;
+pub(super) use update::update_queue;
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, params};

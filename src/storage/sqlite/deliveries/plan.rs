@@ -4,44 +4,34 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_sequence;
+use super::claim::ClaimedRow;
+use super::update::{ClaimRoom, PlannedLease};
+use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::{
     BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_body, read_chunk, read_damaged_summary,
 };
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
-    DeliveryState, EventSummary, HandlerId, IdentityKey, PlanBatch, PlanOutcome, PlanToken, PlannedDelivery, Seq,
+    DeliveryPlan, DeliveryState, EventSummary, HandlerId, IdentityKey, PlanEvents, PlanOutcome, PlannedDelivery, Seq,
     SkipReason, StoreError,
 };
 
-/// Events after the handler's position in the journal. The bodies are read only when its filter needs them.
-pub(in crate::storage::sqlite) fn next_plan_batch(
-    reader: &ReaderContext,
+/// Up to where the events are planned for this handler; `None` for an unknown handler.
+pub(in crate::storage::sqlite) fn stored_position(
+    conn: &Connection,
     handler: HandlerId,
-    limit: usize,
-    bodies: bool,
-) -> Result<Option<PlanBatch>, StoreError> {
-    let position = reader
-        .conn
-        .prepare_cached("SELECT through FROM handlers WHERE id = ?1")?
-        .query_row([handler], |row| row.get::<_, i64>(0))
-        .optional()?;
-    let Some(from) = position else {
-        return Ok(None);
-    };
-    let events = list_events_after(reader, from, limit, bodies)?;
-    let Some((last, _)) = events.last() else {
-        return Ok(None);
-    };
-    let token = PlanToken { from, through: last.seq.0 };
-    Ok(Some(PlanBatch { events, token }))
+) -> Result<Option<i64>, StoreError> {
+    let mut position = conn.prepare_cached("SELECT through FROM handlers WHERE id = ?1")?;
+    Ok(position.query_row([handler], |row| row.get(0)).optional()?)
 }
 
-fn list_events_after(
+/// The next events of the journal. With `bodies` they end at about 2 MiB of bodies.
+pub(in crate::storage::sqlite) fn list_events_after(
     reader: &ReaderContext,
     after: i64,
     limit: usize,
     bodies: bool,
-) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError> {
+) -> Result<PlanEvents, StoreError> {
     // An event with an unknown value is planned as well, so that the handler's position moves past it. Its delivery fails
     // with the reason, see `load_claimed_events`.
     let body_columns = if bodies { BODY_COLUMNS } else { "" };
@@ -53,85 +43,167 @@ fn list_events_after(
         return Ok(rows.collect::<Result<_, _>>()?);
     }
     // In a chunk bounded by bytes: `limit` bodies of the largest size would take too much memory.
-    read_chunk(
+    let chunk = read_chunk(
         &mut rows,
-        |row| Ok((read_damaged_summary(row)?.0, read_body(row, reader)?.ok())),
+        |row| {
+            let (summary, damage) = read_damaged_summary(row)?;
+            let body = if damage.is_some() { None } else { read_body(row, reader)?.ok() };
+            Ok((summary, body))
+        },
         |(_, body)| body.as_ref().map_or(0, Bytes::len),
-    )
+    )?;
+    Ok(chunk.into())
+}
+
+/// What planning a batch has done.
+pub(super) struct InsertedPlan {
+    pub(super) outcome: PlanOutcome,
+    /// The deliveries that were inserted as running.
+    pub(super) claimed: Vec<ClaimedRow>,
+    /// Whether a delivery waits for an earlier one of its call.
+    pub(super) has_waiting: bool,
 }
 
 /// Inserts the planned deliveries and advances the handler's position past the batch, in one step: a crash can neither
-/// lose an event nor plan it twice.
-pub(in crate::storage::sqlite) fn insert_planned(
-    conn: &mut Connection,
-    key: &IdentityKey,
-    handler: HandlerId,
-    batch: PlanToken,
-    planned: &[PlannedDelivery],
-    now_ms: i64,
-) -> Result<PlanOutcome, StoreError> {
-    // The transaction is shared with other writes; the savepoint undoes this part alone when it fails.
-    let savepoint = conn.savepoint()?;
-    // A compare-and-set: the batch was read outside this transaction, and its events may have been planned since.
-    let moved = savepoint
-        .prepare_cached("UPDATE handlers SET through = ?3 WHERE id = ?1 AND through = ?2 RETURNING ordered")?
-        .query_row(params![handler, batch.from, batch.through], |row| row.get(0))
-        .optional()?;
-    let Some(ordered) = moved else {
-        return Ok(PlanOutcome::Stale);
-    };
-    for delivery in planned {
-        insert_delivery(&savepoint, key, handler, ordered, delivery, now_ms)?;
-    }
-    savepoint.commit()?;
-    Ok(PlanOutcome::Planned)
-}
-
-fn insert_delivery(
+/// lose an event nor plan it twice. The first delivery of a call is inserted as running while there is room.
+pub(super) fn insert_planned(
     conn: &Connection,
     key: &IdentityKey,
     handler: HandlerId,
-    ordered: bool,
-    planned: &PlannedDelivery,
+    plan: &DeliveryPlan,
     now_ms: i64,
-) -> Result<(), StoreError> {
-    let event = conn
-        .prepare_cached("SELECT company_id, call_id FROM events WHERE seq = ?1")?
-        .query_row([planned.seq], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)))
+    room: &mut ClaimRoom,
+) -> Result<InsertedPlan, StoreError> {
+    let mut inserted = InsertedPlan { outcome: PlanOutcome::Stale, claimed: Vec::new(), has_waiting: false };
+    // A compare-and-set: the batch was read outside this transaction, and its events may have been planned since.
+    let moved = conn
+        .prepare_cached("UPDATE handlers SET through = ?3 WHERE id = ?1 AND through = ?2 RETURNING ordered")?
+        .query_row(params![handler, plan.token.from, plan.token.through], |row| row.get(0))
         .optional()?;
-    // Planning reads events outside this transaction, so the event may have been erased since.
-    let Some((company, call_id)) = event else {
-        return Ok(());
+    let Some(ordered) = moved else {
+        return Ok(inserted);
     };
-    let ordering_key = call_sequence::ordering_key(key, ordered, planned.seq, call_id.as_deref());
-    if planned.supersedes {
-        skip_superseded(conn, handler, ordering_key, planned.seq, now_ms)?;
+    inserted.outcome = PlanOutcome::Planned;
+    let insertion = Insertion { conn, key, handler, ordered, now_ms };
+    let mut events = plan.events.iter().map(|(event, _)| event);
+    for planned in &plan.deliveries {
+        // Both are in the order of the journal.
+        match events.find(|event| event.seq == planned.seq) {
+            Some(event) => insertion.insert_known(event, planned, room, &mut inserted)?,
+            None => insertion.insert(planned, &mut inserted)?,
+        }
     }
-    let is_skipped = planned.skip_reason.is_some();
-    let state = if is_skipped { DeliveryState::Skipped } else { DeliveryState::Pending };
-    let is_head = !is_skipped && !has_unfinished(conn, handler, ordering_key)?;
-    conn.prepare_cached(
-        "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, due_ms, attempts, since_ms,
-            updated_ms, note, replay, body_unread)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?7, ?8, 0, ?9)",
-    )?
-    .execute(params![
-        handler,
-        planned.seq,
-        state as i64,
-        company,
-        ordering_key,
-        is_head.then_some(now_ms),
-        now_ms,
-        planned.skip_reason.map(SkipReason::as_str),
-        planned.body_unread
-    ])?;
-    if !is_head && !is_skipped {
+    Ok(inserted)
+}
+
+/// Inserts the deliveries of one batch.
+struct Insertion<'a> {
+    conn: &'a Connection,
+    key: &'a IdentityKey,
+    handler: HandlerId,
+    ordered: bool,
+    now_ms: i64,
+}
+
+impl Insertion<'_> {
+    fn insert(&self, planned: &PlannedDelivery, inserted: &mut InsertedPlan) -> Result<(), StoreError> {
+        let event = self
+            .conn
+            .prepare_cached("SELECT company_id, call_id FROM events WHERE seq = ?1")?
+            .query_row([planned.seq], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)))
+            .optional()?;
+        // Erased since the batch was read.
+        let Some((company_id, call_id)) = event else { return Ok(()) };
+        let ordering_key = call_sequence::ordering_key(self.key, self.ordered, planned.seq, call_id.as_deref());
+        let is_head = self.is_head(planned, ordering_key)?;
+        self.insert_row(planned, company_id, ordering_key, is_head, None)?;
+        self.advance_if_waiting(planned, ordering_key, is_head, inserted)
+    }
+
+    /// Inserts the delivery of an event that was read with the batch.
+    fn insert_known(
+        &self,
+        event: &EventSummary,
+        planned: &PlannedDelivery,
+        room: &mut ClaimRoom,
+        inserted: &mut InsertedPlan,
+    ) -> Result<(), StoreError> {
+        let ordering_key = call_sequence::ordering_key(self.key, self.ordered, event.seq, event.call_id.as_deref());
+        let is_head = self.is_head(planned, ordering_key)?;
+        let lease = if is_head { room.take(event.company_id, event.size_bytes) } else { None };
+        // Not inserted when the event was erased since the batch was read.
+        if self.insert_row(planned, event.company_id, ordering_key, is_head, lease)? {
+            if lease.is_some() {
+                inserted.claimed.push(ClaimedRow::newly_planned(event, self.now_ms, planned.body_unread));
+            }
+            self.advance_if_waiting(planned, ordering_key, is_head, inserted)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the delivery may be attempted before any other of its call.
+    fn is_head(&self, planned: &PlannedDelivery, ordering_key: i64) -> Result<bool, StoreError> {
+        if planned.supersedes {
+            skip_superseded(self.conn, self.handler, ordering_key, planned.seq, self.now_ms)?;
+        }
+        if planned.skip_reason.is_some() {
+            return Ok(false);
+        }
+        Ok(call_sequence::is_alone(ordering_key, planned.seq)
+            || !has_unfinished(self.conn, self.handler, ordering_key)?)
+    }
+
+    fn insert_row(
+        &self,
+        planned: &PlannedDelivery,
+        company_id: CompanyId,
+        ordering_key: i64,
+        is_head: bool,
+        lease: Option<PlannedLease>,
+    ) -> Result<bool, StoreError> {
+        let (state, due_ms) = match (planned.skip_reason, lease) {
+            (Some(_), _) => (DeliveryState::Skipped, None),
+            (None, Some(lease)) => (DeliveryState::Running, Some(lease.until_ms)),
+            (None, None) => (DeliveryState::Pending, is_head.then_some(self.now_ms)),
+        };
+        let rows = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, due_ms, claim, attempts,
+                    since_ms, updated_ms, note, replay, body_unread)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8, ?9, 0, ?10
+                 WHERE EXISTS (SELECT 1 FROM events WHERE seq = ?2)",
+            )?
+            .execute(params![
+                self.handler,
+                planned.seq,
+                state as i64,
+                company_id,
+                ordering_key,
+                due_ms,
+                lease.map(|lease| lease.claim_number),
+                self.now_ms,
+                planned.skip_reason.map(SkipReason::as_str),
+                planned.body_unread
+            ])?;
+        Ok(rows == 1)
+    }
+
+    fn advance_if_waiting(
+        &self,
+        planned: &PlannedDelivery,
+        ordering_key: i64,
+        is_head: bool,
+        inserted: &mut InsertedPlan,
+    ) -> Result<(), StoreError> {
+        if is_head || planned.skip_reason.is_some() {
+            return Ok(());
+        }
+        inserted.has_waiting = true;
         // All earlier deliveries may be waiting for a retry. Then none of them is settled soon, and only this call
         // gives the new delivery the time from which it may overtake them.
-        call_sequence::advance_call_sequence(conn, handler, ordering_key, now_ms)?;
+        call_sequence::advance_call_sequence(self.conn, self.handler, ordering_key, self.now_ms)
     }
-    Ok(())
 }
 
 fn has_unfinished(conn: &Connection, handler: HandlerId, ordering_key: i64) -> Result<bool, StoreError> {

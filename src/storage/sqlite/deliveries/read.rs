@@ -212,7 +212,9 @@ fn get_outlook(conn: &Connection, handler: &HandlerCursor, seq: Seq) -> Result<D
 
 fn list_attempts(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<Vec<AttemptRecord>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT attempt, started_at_ms, duration_ms, outcome, status, error, answer FROM attempts
+        "SELECT 1 AS attempt, started_at_ms, duration_ms, 'done', status, NULL, NULL FROM deliveries
+         WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms IS NOT NULL
+         UNION ALL SELECT attempt, started_at_ms, duration_ms, outcome, status, error, answer FROM attempts
          WHERE handler_id = ?1 AND event_seq = ?2 ORDER BY started_at_ms, attempt",
     )?;
     let rows = statement.query_map(params![handler, seq], |row| {

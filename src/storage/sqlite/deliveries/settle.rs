@@ -9,28 +9,72 @@ use crate::storage::{
 
 /// Records the attempts and the new states, and advances the call sequence of each delivery. Returns the number of
 /// settlements that were refused because their lease is no longer held.
-pub(in crate::storage::sqlite) fn settle(
-    conn: &mut Connection,
+pub(super) fn settle(
+    conn: &Connection,
     handler: HandlerId,
     settled: &[SettledDelivery],
     now_ms: i64,
 ) -> Result<usize, StoreError> {
-    // The transaction is shared with other writes; the savepoint undoes this part alone when it fails. The worker
-    // then sends all of it again, which is safe: a delivery that is no longer running is left as it is.
-    let savepoint = conn.savepoint()?;
     let mut refused = 0;
+    // After an error the worker sends all of it again, which is safe: a delivery that is no longer running is left as
+    // it is.
     for delivery in settled {
-        if let Some(attempt) = &delivery.attempt {
-            insert_attempt(&savepoint, handler, delivery.seq, attempt)?;
-        }
-        match settle_delivery(&savepoint, handler, delivery, now_ms)? {
+        let ordering_key = match succeed_at_first_attempt(conn, handler, delivery, now_ms)? {
+            Some(ordering_key) => Some(ordering_key),
+            None => {
+                if let Some(attempt) = &delivery.attempt {
+                    insert_attempt(conn, handler, delivery.seq, attempt)?;
+                }
+                settle_delivery(conn, handler, delivery, now_ms)?
+            }
+        };
+        match ordering_key {
             // In the same transaction, or a crash in between would leave the next delivery without a due time.
-            Some(ordering_key) => call_sequence::advance_call_sequence(&savepoint, handler, ordering_key, now_ms)?,
+            Some(ordering_key) => {
+                call_sequence::advance_after(conn, handler, ordering_key, delivery.seq, now_ms)?;
+            }
             None => refused += 1,
         }
     }
-    savepoint.commit()?;
     Ok(refused)
+}
+
+/// Settles what most deliveries come to, a successful first attempt, by one statement that records the attempt in the
+/// row of the delivery. `None` when it is something else, or when the delivery is not running under this lease.
+fn succeed_at_first_attempt(
+    conn: &Connection,
+    handler: HandlerId,
+    settled: &SettledDelivery,
+    now_ms: i64,
+) -> Result<Option<i64>, StoreError> {
+    let (Settlement::Succeeded, Some(attempt)) = (&settled.settlement, &settled.attempt) else {
+        return Ok(None);
+    };
+    if attempt.attempt != 1 || attempt.error.is_some() || attempt.answer.is_some() || settled.body_unread {
+        return Ok(None);
+    }
+    // `restarted = 0 AND started_at_ms IS NULL`: the record of an attempt before a retry or replay stays.
+    Ok(conn
+        .prepare_cached(
+            "UPDATE deliveries SET state = 3, due_ms = NULL, attempts = 1, note = NULL, updated_ms = ?4, body_unread = 0,
+                claim = NULL, started_at_ms = ?5, duration_ms = ?6, status = ?7
+             WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND claim = ?3 AND restarted = 0
+                AND started_at_ms IS NULL
+             RETURNING ordering_key",
+        )?
+        .query_row(
+            params![
+                handler,
+                settled.lease.seq,
+                settled.lease.claim,
+                now_ms,
+                attempt.started_at_ms,
+                attempt.duration_ms,
+                attempt.status
+            ],
+            |row| row.get(0),
+        )
+        .optional()?)
 }
 
 /// Returns the ordering key of the delivery, or `None` when it is not running under this lease any more: it was claimed
@@ -102,12 +146,12 @@ fn release_delivery(
 
 fn insert_attempt(conn: &Connection, handler: HandlerId, seq: Seq, attempt: &AttemptRecord) -> Result<(), StoreError> {
     // Nothing is recorded for an event that was erased or removed during the attempt: the response excerpt may repeat
-    // what was in the event. OR REPLACE makes a repeated settlement harmless.
+    // what was in the event. OR REPLACE and the comparison with `started_at_ms` make a repeated settlement harmless.
     conn.prepare_cached(
         "INSERT OR REPLACE INTO attempts (handler_id, event_seq, started_at_ms, attempt, duration_ms, outcome, status,
             error, answer)
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-         WHERE EXISTS (SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2)
+         WHERE EXISTS (SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms IS NOT ?3)
          AND NOT EXISTS (SELECT 1 FROM erased WHERE seq = ?2)",
     )?
     .execute(params![

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use crate::storage::sqlite::deliveries::ReadableDeliveries;
+use crate::storage::sqlite::deliveries::{ClaimedRow, PlanRead, ReadableDeliveries};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, deliveries};
 use crate::storage::{
-    BodyRecheck, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken,
-    PlanBatch, PlanOutcome, PlanToken, PlannedDelivery, Position, SettledDelivery, StoreError,
+    BodyRecheck, BreakerState, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch,
+    PlanEvents, PlanToken, Position, QueueUpdate, QueueUpdateOutcome, StoreError, StoredEvent,
 };
 
 /// Leases renewed in one job, so that no webhook request waits for thousands of updates.
@@ -20,46 +20,55 @@ impl DeliveryQueue for SqliteStore {
         self.writer()?.write(move |state| deliveries::register_handler(&state.conn, &handler)).await
     }
 
-    async fn next_plan_batch(
+    async fn plan_batch_after(
         &self,
         handler: HandlerId,
+        after: Option<PlanToken>,
         limit: usize,
         bodies: bool,
     ) -> Result<Option<PlanBatch>, StoreError> {
-        self.readers.read(move |reader| deliveries::next_plan_batch(reader, handler, limit, bodies)).await
+        let token = match after {
+            Some(token) => token,
+            None => {
+                let position = move |reader: &ReaderContext| deliveries::stored_position(&reader.conn, handler);
+                let Some(position) = self.readers.read(position).await? else { return Ok(None) };
+                PlanToken { from: position, through: position }
+            }
+        };
+        // Counted before the read: a change during it makes the next one read again.
+        let read = PlanRead { after: token.through, limit, bodies, changes: self.count_changes() };
+        let load =
+            self.readers.read(move |reader| deliveries::list_events_after(reader, read.after, read.limit, read.bodies));
+        let events = self.plan_cache.get(read, load).await?;
+        let Some((last, _)) = events.last() else { return Ok(None) };
+        let token = PlanToken { from: token.from, through: last.seq.0 };
+        Ok(Some(PlanBatch { events, token }))
     }
 
-    async fn plan_deliveries(
-        &self,
-        handler: HandlerId,
-        batch: PlanToken,
-        planned: Vec<PlannedDelivery>,
-        now_ms: i64,
-    ) -> Result<PlanOutcome, StoreError> {
+    async fn update_queue(&self, handler: HandlerId, update: QueueUpdate) -> Result<QueueUpdateOutcome, StoreError> {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
-        let rows = planned.len();
-        let work = move |state: &mut WriterContext| {
-            deliveries::insert_planned(&mut state.conn, &key, handler, batch, &planned, now_ms)
-        };
-        writer.write_background(rows, work).await
-    }
-
-    async fn claim_deliveries(
-        &self,
-        handler: HandlerId,
-        claim: ClaimRequest,
-    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        let rows = claim.limit;
         let claim_number = self.next_claim_number();
-        let work = move |state: &mut WriterContext| deliveries::claim(&mut state.conn, handler, claim_number, &claim);
-        let claimed = self.writer()?.write_background(rows, work).await?;
-        if claimed.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Only the leases need the writer. Reading up to `limit_bytes` of bodies there would hold up every event
-        // meanwhile.
-        self.readers.read(move |reader| deliveries::load_claimed_events(reader, claim_number, claimed)).await
+        let planned_rows = update.plan.as_ref().map_or(0, |plan| plan.deliveries.len());
+        // A planned delivery is claimed by its insertion.
+        let claimed_rows = update.claim.as_ref().map_or(0, |claim| claim.limit.saturating_sub(planned_rows));
+        let rows = update.settled.len() + planned_rows + claimed_rows;
+        let events = update.plan.as_ref().map_or_else(|| [].into(), |plan| PlanEvents::clone(&plan.events));
+        let work = move |state: &mut WriterContext| {
+            deliveries::update_queue(&state.conn, &key, handler, claim_number, &update)
+        };
+        let updated = writer.write_background(rows, work).await?;
+        let claimed = match updated.claimed {
+            Ok(rows) => self.load_claimed(claim_number, rows, &events).await,
+            Err(error) => Err(error),
+        };
+        Ok(QueueUpdateOutcome {
+            refused: updated.refused,
+            planned: updated.planned,
+            claimed,
+            next_due_ms: updated.next_due_ms,
+            has_waiting: updated.has_waiting,
+        })
     }
 
     async fn renew_leases(
@@ -80,17 +89,6 @@ impl DeliveryQueue for SqliteStore {
 
     async fn next_due_ms(&self, handler: HandlerId) -> Result<Option<i64>, StoreError> {
         self.readers.read(move |reader| deliveries::next_due_ms(&reader.conn, handler)).await
-    }
-
-    async fn settle_deliveries(
-        &self,
-        handler: HandlerId,
-        settled: Vec<SettledDelivery>,
-        now_ms: i64,
-    ) -> Result<usize, StoreError> {
-        let rows = settled.len();
-        let work = move |state: &mut WriterContext| deliveries::settle(&mut state.conn, handler, &settled, now_ms);
-        self.writer()?.write_background(rows, work).await
     }
 
     async fn resume_readable(
@@ -139,5 +137,36 @@ impl DeliveryQueue for SqliteStore {
         self.writer()?
             .write_background(1, move |state| deliveries::update_breaker_state(&state.conn, handler, breaker, now_ms))
             .await
+    }
+}
+
+impl SqliteStore {
+    /// The claimed deliveries with their events. Those that were read for planning with their bodies are taken from there.
+    async fn load_claimed(
+        &self,
+        claim_number: i64,
+        rows: Vec<ClaimedRow>,
+        events: &PlanEvents,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let mut planned = Vec::new();
+        let mut unread = Vec::new();
+        for row in rows {
+            match events.binary_search_by_key(&row.seq, |(event, _)| event.seq).map(|at| &events[at]) {
+                Ok((summary, Some(body))) => {
+                    let event = StoredEvent { summary: summary.clone(), body: Ok(body.clone()) };
+                    planned.push(row.into_claimed(event, claim_number));
+                }
+                _ => unread.push(row),
+            }
+        }
+        if unread.is_empty() {
+            return Ok(planned);
+        }
+        // Only the leases need the writer. Reading up to `limit_bytes` of bodies there would hold up every event
+        // meanwhile.
+        let mut claimed =
+            self.readers.read(move |reader| deliveries::load_claimed_events(reader, claim_number, unread)).await?;
+        claimed.extend(planned);
+        Ok(claimed)
     }
 }

@@ -13,7 +13,6 @@ use crate::storage::{
     WakeUps,
 };
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 #[async_trait]
 impl Journal for SqliteStore {
@@ -23,11 +22,7 @@ impl Journal for SqliteStore {
         // writer.
         let keys = EventKeys::from_event(&event, &writer.identity_key);
         let priority = if event.live { WritePriority::Live } else { WritePriority::Ingest };
-        let outcome = writer.write_with_priority(priority, move |state| append::append(state, &event, keys)).await?;
-        if matches!(outcome, AppendOutcome::Stored { .. }) {
-            self.count_appended();
-        }
-        Ok(outcome)
+        writer.write_with_priority(priority, move |state| append::append(state, &event, keys)).await
     }
 
     async fn list_events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError> {
@@ -69,7 +64,7 @@ impl Journal for SqliteStore {
     }
 
     fn appended_count(&self) -> u64 {
-        self.appended_count.load(Ordering::Relaxed)
+        self.changes.borrow().appended
     }
 
     fn subscribe(&self) -> WakeUps {

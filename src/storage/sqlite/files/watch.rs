@@ -2,9 +2,10 @@
 //! that are deleted or replaced.
 //!
 //! One cheap query per interval replaces a poll of every handler. It also sees the commits of this receiver's own
-//! writer; an unneeded wake-up costs each worker one look at the queue.
+//! writer; which of the two it saw is found out by the writer, whose connection notices the commits of others only.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -12,9 +13,10 @@ use tokio::sync::watch;
 
 use super::OpenFiles;
 use crate::base::supervise::Supervisor;
-use crate::storage::StoreError;
+use crate::storage::sqlite::deliveries::PlanCache;
 use crate::storage::sqlite::writer::StoreWriter;
 use crate::storage::sqlite::{SqliteUrl, open};
+use crate::storage::{StoreChanges, StoreError};
 
 /// How long a change by another process goes unnoticed at most.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -27,6 +29,8 @@ pub(in crate::storage::sqlite) struct WatchedFiles {
     pub(in crate::storage::sqlite) ledger: Arc<OpenFiles>,
     /// Woken when the files of the store differ.
     pub(in crate::storage::sqlite) writer: StoreWriter,
+    /// Holds events for a short time.
+    pub(in crate::storage::sqlite) plan_cache: Arc<PlanCache>,
 }
 
 impl WatchedFiles {
@@ -42,7 +46,7 @@ impl WatchedFiles {
 /// Starts the thread that wakes the subscribers of `changes`; it ends when the service stops.
 pub(in crate::storage::sqlite) fn start(
     url: &SqliteUrl,
-    changes: &watch::Sender<u64>,
+    changes: &watch::Sender<StoreChanges>,
     files: WatchedFiles,
     supervisor: &Supervisor,
 ) -> Result<(), StoreError> {
@@ -52,14 +56,22 @@ pub(in crate::storage::sqlite) fn start(
     supervisor
         .spawn_thread("store-watch", move || {
             let mut last_version = data_version(&conn).ok();
+            let mut last_transactions = files.writer.status.transactions.load(Ordering::Relaxed);
             let mut intervals = 0_u32;
             while !stop.is_stopping() {
                 std::thread::sleep(INTERVAL);
+                files.plan_cache.expire();
                 let version = data_version(&conn).ok();
+                let transactions = files.writer.status.transactions.load(Ordering::Relaxed);
                 if version != last_version {
                     last_version = version;
-                    changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+                    if transactions == last_transactions {
+                        changes.send_modify(|changes| changes.external += 1);
+                    } else {
+                        files.writer.wake();
+                    }
                 }
+                last_transactions = transactions;
                 intervals = intervals.wrapping_add(1);
                 if intervals.is_multiple_of(INTERVALS_PER_FILE_CHECK) {
                     files.check();

@@ -270,7 +270,10 @@ pub(in crate::storage::sqlite) fn count_erasable(
     let mut cancelable = conn.prepare_cached(
         "SELECT count(*) FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state NOT IN (3, 5)",
     )?;
-    let mut attempts = conn.prepare_cached("SELECT count(*) FROM attempts WHERE handler_id = ?1 AND event_seq = ?2")?;
+    let mut attempts = conn.prepare_cached(
+        "SELECT (SELECT count(*) FROM attempts WHERE handler_id = ?1 AND event_seq = ?2)
+            + (SELECT count(started_at_ms) FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2)",
+    )?;
     let handlers = list_handler_ids(conn)?;
     for seq in seqs {
         counts.body_bytes += size.query_row([seq], |row| row.get::<_, u64>(0)).optional()?.unwrap_or(0);

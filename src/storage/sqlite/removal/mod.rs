@@ -123,9 +123,14 @@ fn delete_delivery(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<Ca
     Ok(CascadedCounts { deliveries: delivery.execute(params![handler, seq])? as u64, attempts, body_bytes: 0 })
 }
 
+/// Deletes the records of all attempts, the one in the row of the delivery included.
 fn delete_attempts(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<u64, StoreError> {
-    let mut attempts = conn.prepare_cached("DELETE FROM attempts WHERE handler_id = ?1 AND event_seq = ?2")?;
-    Ok(attempts.execute(params![handler, seq])? as u64)
+    let mut first = conn.prepare_cached(
+        "UPDATE deliveries SET started_at_ms = NULL, duration_ms = NULL, status = NULL
+         WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms IS NOT NULL",
+    )?;
+    let mut others = conn.prepare_cached("DELETE FROM attempts WHERE handler_id = ?1 AND event_seq = ?2")?;
+    Ok((first.execute(params![handler, seq])? + others.execute(params![handler, seq])?) as u64)
 }
 
 // Also handlers that are no longer in the settings: their deliveries hold data of the events, too.

@@ -214,7 +214,8 @@ fn purge_attempts(
     }
     // All or none of a delivery's attempts: a history with a gap would be misleading.
     let mut newer = conn.prepare_cached(
-        "SELECT 1 FROM attempts WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms >= ?3 LIMIT 1",
+        "SELECT 1 FROM attempts WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms >= ?3
+         UNION ALL SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms >= ?3 LIMIT 1",
     )?;
     if newer.exists(params![handler, seq, purge.before_ms])? {
         return Ok(PurgeBatchResult::default());

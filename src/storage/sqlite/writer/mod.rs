@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::status::WriterStatus;
 use crate::base::supervise::Supervisor;
@@ -22,7 +22,7 @@ use crate::storage::sqlite::identity::filter::IdentityFilter;
 use crate::storage::sqlite::identity::recent_keys::RecentKeys;
 use crate::storage::sqlite::wal::{SyncState, checkpoint};
 use crate::storage::sqlite::writer::queue::{QueuedWrite, WritePriority, WriteQueue};
-use crate::storage::{IdentityKey, StoreError};
+use crate::storage::{IdentityKey, StoreChanges, StoreError};
 
 /// Writes that wait in the channel, and as many again in the [`WriteQueue`]. Callers of further ones wait for room;
 /// the memory they hold meanwhile is bounded by the in-flight budget.
@@ -48,6 +48,9 @@ pub(in crate::storage::sqlite) struct WriterContext {
     pub(in crate::storage::sqlite) transaction_begun: bool,
     /// Events that the latest transaction has added.
     pub(in crate::storage::sqlite) appended_events: usize,
+    /// SQLite's number of the state that the latest transaction began with; other connections change it.
+    pub(in crate::storage::sqlite) data_version: Option<i64>,
+    pub(in crate::storage::sqlite) changes: watch::Sender<StoreChanges>,
 }
 
 /// `None` after [`StoreWriter::close`].
@@ -280,6 +283,10 @@ fn complete_batch(
     status.log_availability_change(failure);
     status.unindexed_keys.store(state.recent_keys.len(), Ordering::Relaxed);
     status.record_transaction(committed, state.appended_events);
+    if committed.is_ok() && state.appended_events > 0 {
+        // After the commit: a worker that is woken earlier would not see the events yet.
+        state.changes.send_modify(|changes| changes.appended += state.appended_events as u64);
+    }
     // Results go out last: a caller that reads the figures after its result sees its own write counted.
     for job in batch {
         job.complete(committed);
@@ -334,6 +341,7 @@ fn try_transaction(
     // written meanwhile; this one waits for the lock here, before any job has run.
     execute(&state.conn, "BEGIN IMMEDIATE")?;
     state.transaction_begun = true;
+    notice_other_connections(state)?;
     while let Some(mut job) = next() {
         job.run(state);
         if let Some(error) = job.unavailable_error() {
@@ -368,6 +376,15 @@ fn try_transaction(
         state.bodies.assume_committed();
     }
     state.sync.observe(&state.url, committed.map(drop).map_err(StoreError::from))
+}
+
+/// Counts a change when another connection has committed since the previous transaction.
+fn notice_other_connections(state: &mut WriterContext) -> Result<(), StoreError> {
+    let version = state.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+    if state.data_version.replace(version).is_some_and(|previous| previous != version) {
+        state.changes.send_modify(|changes| changes.external += 1);
+    }
+    Ok(())
 }
 
 fn execute(conn: &Connection, sql: &str) -> Result<(), StoreError> {

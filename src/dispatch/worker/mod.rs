@@ -5,6 +5,10 @@
 //! needs no locks. Store batches overlap with attempts: while the store settles one batch, the handler works on the
 //! prefetched one.
 
+mod pacing;
+mod position;
+mod shutdown;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::pacing::Pacing;
+use self::position::KnownState;
 use super::attempt::{FinishedAttempt, run_attempt};
 use super::backpressure::Backpressure;
 use super::breaker::{BreakerDecision, CircuitBreaker, PROBES};
@@ -38,10 +44,10 @@ const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// An idle worker sleeps until the store wakes it or the next delivery is due. It looks this often while something is
 /// due that it must not attempt yet, for example because of the rate limit.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How long an idle worker waits for further events before it stores its position.
+const POSITION_DELAY: Duration = Duration::from_millis(40);
 /// Longest sleep of an idle worker, in case the clock of the machine is set.
 const MAX_IDLE: Duration = Duration::from_secs(30);
-/// Time that running attempts get to end when the service stops.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[derive(Clone)]
 pub(crate) struct DispatchDeps {
@@ -79,6 +85,8 @@ pub(super) struct Worker {
     wake_ups: WakeUps,
     /// How long an idle worker may sleep: until the next delivery is due.
     pub(super) idle_limit: Duration,
+    pacing: Pacing,
+    known: KnownState,
     backpressure: Backpressure,
     attempt_tasks: TaskGroup,
     /// Canceled at shutdown, for handlers that watch it.
@@ -115,6 +123,8 @@ impl Worker {
             is_idle: false,
             wake_ups: dispatch.journal.subscribe(),
             idle_limit: POLL_INTERVAL,
+            pacing: Pacing::new(dispatch.clock.clone()),
+            known: KnownState::default(),
             backpressure: Backpressure::default(),
             attempt_tasks: TaskGroup::default(),
             cancellation: CancellationToken::new(),
@@ -134,13 +144,13 @@ impl Worker {
             tokio::select! {
                 () = stop.wait_for_stop() => {}
                 Some(finished) = self.finished_receiver.recv() => {
-                    self.settle_attempt(finished);
+                    self.settle_finished(finished);
                     self.start_attempts();
                     // Dropping `next` is safe here only: an idle worker's future is a pause. A store batch in
                     // progress must not be dropped, because its claims and settlements may have been committed
                     // already.
-                    if self.is_idle {
-                        next = self.start_batch();
+                    if self.is_idle && let Some(pause) = self.pause_before_settling() {
+                        next = pause;
                     }
                 }
                 batch = &mut next => next = self.next_step(batch).await,
@@ -160,10 +170,16 @@ impl Worker {
         self.is_idle = false;
         // Before the batch: events appended while it runs wake `wait_for_events` at once.
         self.wake_ups.mark_seen();
+        self.known.check_external_changes(&self.wake_ups);
+        self.pacing.record_start(self.prefetch.is_idle());
         self.backpressure.start_step(self.deps.journal.appended_count());
         let now_ms = self.now_ms();
         let leases = self.leases_to_renew();
         let settled_count = MAX_ROWS_PER_BATCH.min(self.unstored_settlements.len());
+        let upkeep = self.upkeep.due_tasks(now_ms);
+        if !upkeep.is_empty() {
+            self.known.forget_due();
+        }
         let batch = StoreBatch {
             queue: Arc::clone(&self.deps.queue),
             registered: Arc::clone(&self.handler),
@@ -171,9 +187,11 @@ impl Worker {
             now_ms,
             leases,
             lease_until_ms: LeaseTimer::end_ms(now_ms),
-            upkeep: self.upkeep.due_tasks(now_ms),
+            upkeep,
             settled: self.unstored_settlements.drain(..settled_count).collect(),
             claim: self.build_claim(),
+            position: self.known.position(),
+            known_due_ms: self.known.due_ms(),
         };
         async move { Some(batch.run().await) }.boxed()
     }
@@ -187,36 +205,62 @@ impl Worker {
         self.store_breaker_state().await;
         let pause = match made_progress {
             Ok(true) => self.backpressure.delay(self.deps.journal.appended_count()),
-            Ok(false) if self.unstored_settlements.is_empty() => return self.wait_for_events(),
             Ok(false) => Duration::ZERO,
             Err(error) => {
                 tracing::warn!(handler = %self.handler.name, %error, "dispatch store batch failed");
                 STORE_RETRY_DELAY
             }
         };
-        if pause.is_zero() {
+        if !pause.is_zero() {
+            // Not an idle pause: a finished attempt does not end it.
+            return pause_until(Instant::now() + pause);
+        }
+        if self.pacing.has_backlog {
             return self.start_batch();
         }
-        async move {
-            tokio::time::sleep(pause).await;
-            None
+        self.is_idle = true;
+        if !self.unstored_settlements.is_empty()
+            && let Some(pause) = self.pause_before_settling()
+        {
+            return pause;
         }
-        .boxed()
+        self.wait_for_events()
+    }
+
+    /// Settles a finished attempt, and others that have finished meanwhile.
+    fn settle_finished(&mut self, finished: FinishedAttempt) {
+        self.pacing.record_finished(&finished.claimed);
+        self.settle_attempt(finished);
+        while let Ok(finished) = self.finished_receiver.try_recv() {
+            self.pacing.record_finished(&finished.claimed);
+            self.settle_attempt(finished);
+        }
+    }
+
+    /// The pause until settlements are stored; `None` when the next batch starts earlier anyway.
+    fn pause_before_settling(&mut self) -> Option<NextBatch> {
+        let start = self.settlement_start();
+        if self.pacing.next_start.is_some_and(|decided| decided <= start) {
+            return None;
+        }
+        self.pacing.next_start = Some(start);
+        Some(pause_until(start))
     }
 
     /// Starts the claimed deliveries. Returns whether the batch or the attempts made progress.
     fn apply_batch(&mut self, batch: StoreBatchResult) -> Result<bool, StoreError> {
         self.counts.skipped.fetch_add(batch.skipped_count, Ordering::Relaxed);
-        self.unstored_settlements.extend(batch.unsettled);
+        self.known.record_batch(&batch);
         self.record_refused(batch.refused_count);
         let any_resumed = self.upkeep.apply(&self.handler.name, batch.upkeep.as_ref());
+        self.pacing.record_batch(&batch, any_resumed);
+        self.unstored_settlements.extend(batch.unsettled);
         if let Some(renewal) = &batch.renewal {
             self.apply_renewal(renewal);
         }
         if let Some(last) = batch.claimed.last() {
             self.company_after = last.event.summary.company_id;
         }
-        self.idle_limit = self.compute_idle_limit(batch.due_in_ms);
         self.adapt_prefetch_limit();
         for claimed in batch.claimed {
             if plan::is_excluded(&self.handler, &claimed) {
@@ -227,6 +271,7 @@ impl Worker {
         }
         let any_started = self.start_attempts();
         self.prefetch_share.resize(self.prefetch.held_bytes(), 0);
+        self.idle_limit = self.compute_idle_limit(batch.due_in_ms);
         match batch.error {
             Some(error) => Err(error),
             None => Ok(batch.made_progress || any_started || any_resumed),
@@ -307,6 +352,8 @@ impl Worker {
     /// What [`run`](Self::run) does until it would wait for events.
     #[cfg(test)]
     pub(super) async fn run_until_idle(&mut self) {
+        // Tests change the store by other connections, which are noticed after a while only.
+        self.known.forget_due();
         loop {
             let batch = self.start_batch().await;
             let made_progress = batch.is_some_and(|batch| self.apply_batch(batch).unwrap());
@@ -324,58 +371,28 @@ impl Worker {
     }
 
     fn wait_for_events(&mut self) -> NextBatch {
-        self.is_idle = true;
         let mut wake_ups = self.wake_ups.clone();
-        let limit = self.idle_limit;
+        // Soon, when events became no delivery: the position is stored once no more of them arrive.
+        let limit = if self.known.has_unstored_position() { POSITION_DELAY } else { self.idle_limit };
+        let pacing = self.pacing.clone();
         async move {
-            let _ = tokio::time::timeout(limit, wake_ups.changed()).await;
+            if tokio::time::timeout(limit, wake_ups.changed()).await.is_ok() {
+                tokio::time::sleep_until(pacing.next_small_start()).await;
+            }
             None
         }
         .boxed()
     }
 
-    /// Waits for running attempts, releases queued deliveries, and stores all settlements.
-    async fn shutdown(mut self) {
-        self.cancellation.cancel();
-        self.release_queued();
-        self.finish_attempts(Instant::now() + SHUTDOWN_TIMEOUT).await;
-        let handler = Arc::clone(&self.handler);
-        let settled = std::mem::take(&mut self.unstored_settlements);
-        let count = settled.len();
-        // Without the stored results, the next start makes these attempts again.
-        if count > 0
-            && let Err(error) = self.store_settlements(settled).await
-        {
-            tracing::warn!(handler = %handler.name, count, %error, "attempt results lost at shutdown");
-        }
-    }
-
-    /// Waits until the running attempts end, at most until `deadline`.
-    async fn finish_attempts(&mut self, deadline: Instant) {
-        while self.prefetch.running() > 0 {
-            tokio::select! {
-                // Results first: some may have arrived while the renewal was awaited, possibly until the deadline.
-                biased;
-                Some(finished) = self.finished_receiver.recv() => self.settle_attempt(finished),
-                () = tokio::time::sleep_until(deadline) => break,
-                () = tokio::time::sleep(POLL_INTERVAL) => {
-                    // After an error the lease may end, and the settlement may be refused, which is counted then.
-                    let _ = tokio::time::timeout_at(deadline, self.renew_leases()).await;
-                }
-            }
-        }
-        while let Ok(finished) = self.finished_receiver.try_recv() {
-            self.settle_attempt(finished);
-        }
-        let running = self.prefetch.running();
-        if running > 0 {
-            // Their leases stay in the store; the attempts are made again after the next start, or when the leases have
-            // ended.
-            tracing::warn!(handler = %self.handler.name, running, "attempts abandoned at shutdown");
-        }
-    }
-
     pub(super) fn now_ms(&self) -> i64 {
         self.deps.clock.now_ms()
     }
+}
+
+fn pause_until(end: Instant) -> NextBatch {
+    async move {
+        tokio::time::sleep_until(end).await;
+        None
+    }
+    .boxed()
 }

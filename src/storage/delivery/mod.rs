@@ -1,12 +1,14 @@
 //! Deliveries: one event for one handler, its attempts and its outcome.
 
+mod queue_update;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bytes::Bytes;
 use serde::Serialize;
 
-use super::{EventSummary, Position, Seq, StoredEvent};
+pub(crate) use self::queue_update::{DeliveryPlan, PlanEvents, QueueUpdate, QueueUpdateOutcome};
+use super::{Position, Seq, StoredEvent};
 use crate::base::id::CompanyId;
 
 /// The id of a handler in the store; its name is the same after a restart, and so is the id.
@@ -135,8 +137,7 @@ pub struct PlannedDelivery {
 /// The next events of the journal for one handler, oldest first.
 #[derive(Clone, Debug)]
 pub struct PlanBatch {
-    /// Events with their bodies; `None` for a body that was not asked for or cannot be read.
-    pub events: Vec<(EventSummary, Option<Bytes>)>,
+    pub events: PlanEvents,
     /// Names this batch when its deliveries are planned.
     pub token: PlanToken,
 }
@@ -144,10 +145,23 @@ pub struct PlanBatch {
 /// Names a [`PlanBatch`]. Only the engine that made it reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanToken {
-    /// The handler's position in the journal when the batch was read.
+    /// The stored position of the handler in the journal. It is before the batch when earlier batches became no
+    /// delivery and were not stored.
     pub(in crate::storage) from: i64,
     /// The last event of the batch, which is the handler's next position.
     pub(in crate::storage) through: i64,
+}
+
+impl PlanToken {
+    /// Where to continue once the batch is planned.
+    pub(crate) fn when_stored(self) -> Self {
+        Self { from: self.through, through: self.through }
+    }
+
+    /// Whether batches were read that are not stored.
+    pub(crate) fn is_stored(self) -> bool {
+        self.from == self.through
+    }
 }
 
 /// The result of planning a batch.
@@ -214,6 +228,8 @@ pub struct ClaimedDelivery {
     pub body_unread: bool,
     /// Whether the delivery has never failed and no operator has retried or replayed it.
     pub is_untried: bool,
+    /// Whether later deliveries of its call waited for it when it was claimed.
+    pub has_followers: bool,
 }
 
 /// What a handler returned for an attempt.

@@ -1,0 +1,54 @@
+//! The end of a worker: what it has claimed is settled or released.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{POLL_INTERVAL, Worker};
+
+/// Time that running attempts get to end when the service stops.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
+
+impl Worker {
+    /// Waits for running attempts, releases queued deliveries, and stores all settlements.
+    pub(super) async fn shutdown(mut self) {
+        self.cancellation.cancel();
+        self.release_queued();
+        self.finish_attempts(Instant::now() + SHUTDOWN_TIMEOUT).await;
+        let handler = Arc::clone(&self.handler);
+        let settled = std::mem::take(&mut self.unstored_settlements);
+        let count = settled.len();
+        // Without the stored results, the next start makes these attempts again.
+        if count > 0
+            && let Err(error) = self.store_settlements(settled).await
+        {
+            tracing::warn!(handler = %handler.name, count, %error, "attempt results lost at shutdown");
+        }
+    }
+
+    /// Waits until the running attempts end, at most until `deadline`.
+    async fn finish_attempts(&mut self, deadline: Instant) {
+        while self.prefetch.running() > 0 {
+            tokio::select! {
+                // Results first: some may have arrived while the renewal was awaited, possibly until the deadline.
+                biased;
+                Some(finished) = self.finished_receiver.recv() => self.settle_attempt(finished),
+                () = tokio::time::sleep_until(deadline) => break,
+                () = tokio::time::sleep(POLL_INTERVAL) => {
+                    // After an error the lease may end, and the settlement may be refused, which is counted then.
+                    let _ = tokio::time::timeout_at(deadline, self.renew_leases()).await;
+                }
+            }
+        }
+        while let Ok(finished) = self.finished_receiver.try_recv() {
+            self.settle_attempt(finished);
+        }
+        let running = self.prefetch.running();
+        if running > 0 {
+            // Their leases stay in the store; the attempts are made again after the next start, or when the leases have
+            // ended.
+            tracing::warn!(handler = %self.handler.name, running, "attempts abandoned at shutdown");
+        }
+    }
+}
