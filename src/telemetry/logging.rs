@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
@@ -17,43 +16,71 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use super::escaped_lines::EscapedLines;
+use super::log_queue::LogQueue;
 use super::rolling_file::RollingFile;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::config::{FieldError, LogFormat, LogSettings};
-
-/// Maximum number of queued lines per output. When the reader of standard output or the disk stalls, further lines are
-/// dropped and counted: the log must never delay intake.
-const MAX_QUEUED_LINES: usize = 16_384;
 
 /// Minimum interval between two warnings about dropped lines.
 const DROPPED_LINES_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps the writer threads running. Dropping it writes the queued lines.
 pub(crate) struct LogGuard {
-    #[allow(dead_code, reason = "held for its drop")]
-    workers: Vec<WorkerGuard>,
-    dropped_lines: DroppedLines,
+    supervisor: Supervisor,
+    outputs: DroppedLines,
 }
 
 impl LogGuard {
+    fn new() -> Self {
+        Self { supervisor: Supervisor::default(), outputs: DroppedLines::default() }
+    }
+
     /// The live counts of dropped lines.
     #[must_use]
     pub(crate) fn dropped_lines(&self) -> DroppedLines {
-        self.dropped_lines.clone()
+        self.outputs.clone()
+    }
+
+    fn add_writer(
+        &mut self,
+        name: &'static str,
+        output: impl Write + Send + 'static,
+        lost: Arc<AtomicUsize>,
+    ) -> std::io::Result<LogQueue> {
+        let queue = LogQueue::start(output, &self.supervisor)?;
+        self.outputs.0.push(LogOutput { name, queue: queue.clone(), lost });
+        Ok(queue)
     }
 }
 
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        for output in &self.outputs.0 {
+            output.queue.close();
+        }
+    }
+}
+
+/// One output of the log, for its counts.
+#[derive(Clone)]
+struct LogOutput {
+    name: &'static str,
+    queue: LogQueue,
+    /// Lines that could not be written.
+    lost: Arc<AtomicUsize>,
+}
+
 /// Counts of dropped log lines by output: `stdout` and `file`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct DroppedLines(Vec<(&'static str, ErrorCounter, Arc<AtomicUsize>)>);
+#[derive(Clone, Default)]
+pub(crate) struct DroppedLines(Vec<LogOutput>);
 
 impl DroppedLines {
-    /// Returns the current count of each output.
+    /// Returns the current count of each output: lines that did not fit into the queue, and lines that could not be
+    /// written.
     pub(crate) fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let count = |(name, queue, lost): &(&'static str, ErrorCounter, Arc<AtomicUsize>)| {
-            // Lines that did not fit into the queue, and lines that could not be written.
-            (*name, (queue.dropped_lines() + lost.load(Ordering::Relaxed)) as u64)
+        let count = |output: &LogOutput| {
+            (output.name, (output.queue.dropped_lines() + output.lost.load(Ordering::Relaxed)) as u64)
         };
         self.0.iter().map(count)
     }
@@ -102,13 +129,14 @@ pub(crate) fn validate(settings: &LogSettings) -> Result<(), FieldError> {
 /// Fails when `log.level` is not valid or a subscriber is already set.
 pub(crate) fn init(settings: &LogSettings) -> Result<LogGuard, String> {
     let filter = parse_filter(settings).map_err(|error| error.to_string())?;
-    let mut guard = LogGuard { workers: Vec::new(), dropped_lines: DroppedLines::default() };
-    let standard_output = guard.add_writer("stdout", stdout(), Arc::default());
+    let mut guard = LogGuard::new();
+    let thread_error = |error| format!("cannot start the thread log: {error}");
+    let standard_output = guard.add_writer("stdout", stdout(), Arc::default()).map_err(thread_error)?;
     let rolling = settings.directory().map(|folder| (folder, RollingFile::open(folder, settings, Clock::system())));
     let (file, unavailable) = match rolling {
         Some((_, Ok(rolling))) => {
             let lost = rolling.lost_lines();
-            (Some(guard.add_writer("file", rolling, lost)), None)
+            (Some(guard.add_writer("file", rolling, lost).map_err(thread_error)?), None)
         }
         Some((folder, Err(error))) => (None, Some((folder, error))),
         None => (None, None),
@@ -128,21 +156,6 @@ pub(crate) fn init(settings: &LogSettings) -> Result<LogGuard, String> {
 
 fn warn_log_file_unavailable(folder: &Path, error: &std::io::Error) {
     tracing::warn!(setting = "log.dir", path = %folder.display(), %error, "log file unavailable");
-}
-
-impl LogGuard {
-    fn add_writer(
-        &mut self,
-        name: &'static str,
-        output: impl Write + Send + 'static,
-        lost: Arc<AtomicUsize>,
-    ) -> NonBlocking {
-        let (writer, worker) =
-            NonBlockingBuilder::default().buffered_lines_limit(MAX_QUEUED_LINES).lossy(true).finish(output);
-        self.dropped_lines.0.push((name, writer.error_counter(), lost));
-        self.workers.push(worker);
-        writer
-    }
 }
 
 type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
@@ -194,6 +207,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
+    use crate::telemetry::log_queue::MAX_QUEUED_LINES;
 
     #[test]
     fn a_plain_level_applies_to_this_program() {
@@ -237,15 +251,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn dropped_lines_are_counted_and_warned_about_once_per_minute() {
-        let mut guard = LogGuard { workers: Vec::new(), dropped_lines: DroppedLines::default() };
+        let mut guard = LogGuard::new();
         let (stalled, end) = channel();
-        let mut out = guard.add_writer("stdout", StalledWriter(end), Arc::default());
+        let mut out = guard.add_writer("stdout", StalledWriter(end), Arc::default()).unwrap();
         let lost = Arc::new(AtomicUsize::new(0));
-        drop(guard.add_writer("file", std::io::sink(), Arc::clone(&lost)));
-        // The writer thread may hold one line in addition to those in the queue.
+        drop(guard.add_writer("file", std::io::sink(), Arc::clone(&lost)).unwrap());
         (0..MAX_QUEUED_LINES + 3).for_each(|_| out.write_all(b"a line\n").unwrap());
-        let dropped: Vec<_> = guard.dropped_lines().snapshot().collect();
-        assert!(matches!(dropped[..], [("stdout", 2..=3), ("file", 0)]), "{dropped:?}");
+        assert_eq!(guard.dropped_lines().snapshot().collect::<Vec<_>>(), [("stdout", 3), ("file", 0)]);
 
         let captured = CapturedLog::default();
         let writer = captured.clone();

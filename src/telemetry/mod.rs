@@ -8,6 +8,7 @@ mod escaped_lines;
 pub(crate) mod exposition;
 pub(crate) mod functions;
 pub(crate) mod inbound;
+mod log_queue;
 pub(crate) mod logging;
 pub(crate) mod process;
 pub(crate) mod requests;

@@ -1,7 +1,9 @@
 //! Threads that each own a value, such as a connection, and run jobs on it. A connection cannot be used by two
 //! threads at once, and a query blocks its thread, so neither belongs on the async runtime.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -63,4 +65,23 @@ fn next_job<T>(queue: &Mutex<mpsc::Receiver<ThreadJob<T>>>) -> Option<ThreadJob<
     // An idle thread holds the lock while it waits for a job, and the other idle threads wait for the lock: each job
     // still wakes exactly one thread. The lock is released before the job runs.
     queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+}
+
+/// Wakes a thread that waits for work or for its next turn.
+#[derive(Debug, Default)]
+pub(super) struct ThreadWaker(OnceLock<Thread>);
+
+impl ThreadWaker {
+    /// Ends the current or the next wait of the thread. Without effect before its first wait.
+    pub(super) fn wake(&self) {
+        if let Some(thread) = self.0.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Waits until it is woken, but not longer than `limit`. Called by one thread only.
+    pub(super) fn wait(&self, limit: Duration) {
+        self.0.get_or_init(thread::current);
+        thread::park_timeout(limit);
+    }
 }

@@ -67,6 +67,7 @@ pub(in crate::storage::sqlite) fn start(
                     last_version = version;
                     if transactions == last_transactions {
                         changes.send_modify(|changes| changes.external += 1);
+                        files.writer.status.checkpoint_thread.wake();
                     } else {
                         files.writer.wake();
                     }

@@ -21,12 +21,14 @@ use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::files::OpenFiles;
 use crate::storage::sqlite::wal::SyncState;
 use crate::storage::sqlite::wal::checkpoint::{self, CheckpointMode};
-use crate::storage::sqlite::worker_threads::WorkerThreads;
+use crate::storage::sqlite::worker_threads::{ThreadWaker, WorkerThreads};
 use crate::storage::sqlite::{SqliteUrl, bodies, errors, open};
 use crate::storage::{StoreError, StoreErrorKind};
 
 /// Pause between two syncs: a power cut can lose the writes of about this long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the sync thread waits without a write before it looks whether the service stops.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Syncs per checkpoint. Rare, because the first write after a checkpoint starts the log over and waits for the disk.
 const SYNCS_PER_CHECKPOINT: u32 = 100;
 
@@ -36,7 +38,7 @@ pub(in crate::storage::sqlite) struct LedgerWriter {
     sync: WalSync,
     thread: WorkerThreads<Connection>,
     /// Transactions committed since the start; the sync thread compares it with what it has synced.
-    write_count: Arc<AtomicU64>,
+    write_count: Arc<WriteCount>,
     files: Arc<OpenFiles>,
     damage: LedgerDamage,
 }
@@ -79,7 +81,7 @@ impl LedgerWriter {
         let sync = WalSync::new(&url.ledger_url(), sync_state)?;
         // One thread, so that two requests with the same invocation key are decided one after the other.
         let thread = WorkerThreads::start("store-ledger", [conn], supervisor)?;
-        let write_count = Arc::new(AtomicU64::new(0));
+        let write_count = Arc::new(WriteCount::default());
         let ledger_sync = LedgerSync {
             url: url.ledger_url(),
             conn: open::open_checkpointer(&url.ledger_url())?,
@@ -125,13 +127,21 @@ impl LedgerWriter {
             let result = work(&transaction).and_then(|result| Ok(transaction.commit().map(|()| result)?));
             let result = damage.observe(state.observe(&url, result))?;
             // After the commit: counted before, the sync thread could sync too early and consider the write done.
-            write_count.fetch_add(1, Ordering::Release);
+            write_count.written.fetch_add(1, Ordering::Release);
+            write_count.sync_thread.wake();
             // The write stays, but no one may rely on it when a restart would open another ledger.
             files.check()?;
             Ok(result)
         };
         self.thread.run(write).await
     }
+}
+
+/// The number of committed writes, and the thread that syncs them.
+#[derive(Debug, Default)]
+struct WriteCount {
+    written: AtomicU64,
+    sync_thread: ThreadWaker,
 }
 
 /// Syncs the ledger's log, and checkpoints it from time to time.
@@ -146,15 +156,16 @@ struct LedgerSync {
 
 fn start_sync_thread(
     mut sync: LedgerSync,
-    write_count: Arc<AtomicU64>,
+    write_count: Arc<WriteCount>,
     supervisor: &Supervisor,
 ) -> Result<(), StoreError> {
     let stop = supervisor.clone();
     let run = move || {
         let mut was_failing = false;
         while !stop.is_stopping() {
+            write_count.sync_thread.wait(IDLE_INTERVAL);
             std::thread::sleep(SYNC_INTERVAL);
-            let outcome = sync.sync_if_written(write_count.load(Ordering::Acquire));
+            let outcome = sync.sync_if_written(write_count.written.load(Ordering::Acquire));
             if let Err(error) = &outcome
                 && !was_failing
             {

@@ -18,10 +18,12 @@ use crate::storage::sqlite::wal::SyncState;
 use crate::storage::sqlite::writer::StoreWriter;
 use crate::storage::sqlite::{SqliteUrl, open};
 
-/// Pause between checkpoints. Short, so that each syncs little: a commit that needs the disk meanwhile waits for it.
+/// Shortest pause between checkpoints. Short, so that each syncs little: a commit that needs the disk meanwhile waits for
+/// it.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// Pause while the writer commits nothing. Not without limit, because operator commands such as `purge` write too.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest pause, while the writer commits little: a checkpoint of a few pages costs as much as one of a few hundred. Not
+/// without limit, because operator commands such as `purge` write too.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Size of the log, in pages, above which the writer is asked to finish the checkpoint (8,192 pages are 32 MiB). Only
 /// a log that has been moved completely starts over, and under constant load the writer never pauses long enough for
 /// that.
@@ -49,11 +51,9 @@ pub(in crate::storage::sqlite) fn start(
     supervisor
         .spawn_thread("store-checkpoint", move || {
             let mut was_failing = false;
-            let mut last_transactions = -1;
             while !stop.is_stopping() {
-                let transactions = status.transactions.load(Ordering::Relaxed);
-                std::thread::sleep(if transactions == last_transactions { IDLE_INTERVAL } else { INTERVAL });
-                last_transactions = transactions;
+                std::thread::sleep(INTERVAL);
+                status.checkpoint_thread.wait(IDLE_INTERVAL);
                 if files.is_database_moved() {
                     // The file for the state of syncs may belong to another receiver now.
                     continue;

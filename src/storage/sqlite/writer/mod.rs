@@ -1,17 +1,19 @@
 //! Group commit. One thread owns the writing connection. All writes that wait when it is free share one transaction
-//! and one fsync; a single write is committed at once. A caller gets its result after the commit.
+//! and one fsync; a write after a quiet time is committed at once. A caller gets its result after the commit.
 
 pub(super) mod append;
+mod channel;
 pub(super) mod queue;
 mod status;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
+use self::channel::WriteChannel;
 use self::status::WriterStatus;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::SqliteUrl;
@@ -24,9 +26,6 @@ use crate::storage::sqlite::wal::{SyncState, checkpoint};
 use crate::storage::sqlite::writer::queue::{QueuedWrite, WritePriority, WriteQueue};
 use crate::storage::{IdentityKey, StoreChanges, StoreError};
 
-/// Writes that wait in the channel, and as many again in the [`WriteQueue`]. Callers of further ones wait for room;
-/// the memory they hold meanwhile is bounded by the in-flight budget.
-const QUEUE_CAPACITY: usize = 1024;
 /// How long [`StoreWriter::close`] waits for the accepted writes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,13 +52,12 @@ pub(in crate::storage::sqlite) struct WriterContext {
     pub(in crate::storage::sqlite) changes: watch::Sender<StoreChanges>,
 }
 
-/// `None` after [`StoreWriter::close`].
-type WriteJobSender = Arc<Mutex<Option<mpsc::Sender<QueuedWrite<Box<dyn WriteJob>>>>>>;
+type JobChannel = WriteChannel<Box<dyn WriteJob>>;
 
 /// A handle to the writer thread.
 #[derive(Clone)]
 pub(in crate::storage::sqlite) struct StoreWriter {
-    jobs: WriteJobSender,
+    jobs: Arc<JobChannel>,
     thread_done: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
     pub(in crate::storage::sqlite) status: Arc<WriterStatus>,
     pub(in crate::storage::sqlite) identity_key: IdentityKey,
@@ -73,13 +71,14 @@ impl StoreWriter {
         lock: StoreLock,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
-        let (jobs, incoming) = mpsc::channel(QUEUE_CAPACITY);
+        let jobs = Arc::new(JobChannel::default());
+        let incoming = Arc::clone(&jobs);
         let (done_sender, done) = oneshot::channel();
         let status = Arc::new(WriterStatus::default());
         let thread_status = Arc::clone(&status);
         supervisor
             .spawn_thread("store-writer", move || {
-                run_writer(&mut state, incoming, &thread_status);
+                run_writer(&mut state, &incoming, &thread_status);
                 // The connection closes before the lock is released, and the lock is released before `close` returns:
                 // a receiver that starts afterwards finds neither.
                 drop(state);
@@ -87,12 +86,7 @@ impl StoreWriter {
                 let _ = done_sender.send(());
             })
             .map_err(|error| StoreError::unusable(format!("cannot start the thread store-writer: {error}")))?;
-        Ok(Self {
-            jobs: Arc::new(Mutex::new(Some(jobs))),
-            thread_done: Arc::new(Mutex::new(Some(done))),
-            status,
-            identity_key,
-        })
+        Ok(Self { jobs, thread_done: Arc::new(Mutex::new(Some(done))), status, identity_key })
     }
 
     /// Runs `work` inside the next transaction and returns its result after the commit. When the transaction fails,
@@ -134,12 +128,9 @@ impl StoreWriter {
         F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
     {
         let closed = || StoreError::unavailable("the store is closed");
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (reply, result) = oneshot::channel();
         let job = Box::new(WriteClosure { work, outcome: None, reply });
-        jobs.send(QueuedWrite { priority, job }).await.map_err(|_| closed())?;
-        // The thread ends when the last sender is gone; one held here during the wait would keep `close` waiting.
-        drop(jobs);
+        self.jobs.send(QueuedWrite { priority, job }).await.map_err(|_| closed())?;
         result.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -147,14 +138,12 @@ impl StoreWriter {
     pub(in crate::storage::sqlite) fn wake(&self) {
         let (reply, _) = oneshot::channel();
         let job = Box::new(WriteClosure { work: |_: &mut WriterContext| Ok(()), outcome: None, reply });
-        if let Some(jobs) = &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = jobs.try_send(QueuedWrite { priority: WritePriority::Background(0), job });
-        }
+        self.jobs.try_send(QueuedWrite { priority: WritePriority::Background(0), job });
     }
 
     /// Commits the queued writes, ends the thread and closes the file.
     pub(in crate::storage::sqlite) async fn close(&self) -> Result<(), StoreError> {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.jobs.close();
         let done = self.thread_done.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(done) = done else {
             return Ok(());
@@ -205,26 +194,31 @@ impl<T: Send, F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send> Writ
     }
 }
 
-fn run_writer(
-    state: &mut WriterContext,
-    mut incoming: mpsc::Receiver<QueuedWrite<Box<dyn WriteJob>>>,
-    status: &WriterStatus,
-) {
+/// Closes the channel also when the thread panics: writes that no one receives must not be accepted.
+struct CloseOnDrop<'a>(&'a JobChannel);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+fn run_writer(state: &mut WriterContext, incoming: &JobChannel, status: &WriterStatus) {
+    let _close_on_drop = CloseOnDrop(incoming);
     let mut write_queue = WriteQueue::default();
+    let mut last_begin = None;
     loop {
-        if write_queue.len() == 0 {
-            match incoming.blocking_recv() {
-                Some(write) => write_queue.push(write),
-                // Every sender is gone and the channel is empty: nothing that was accepted is left.
-                None => break,
-            }
+        // What did not fit into the previous transaction waits no longer.
+        if write_queue.len() == 0 && !incoming.wait(last_begin) {
+            break;
         }
-        receive_queued(&mut write_queue, &mut incoming);
+        last_begin = Some(Instant::now());
+        incoming.receive(&mut write_queue);
         write_queue.begin_transaction();
         let mut batch = Vec::new();
         let committed = run_transaction(state, &mut batch, || {
             // Before every job, because a live request that arrived meanwhile joins this transaction.
-            receive_queued(&mut write_queue, &mut incoming);
+            incoming.receive(&mut write_queue);
             write_queue.pop()
         });
         if committed.is_err() && state.transaction_begun && !state.files.differ() && batch.len() > 1 {
@@ -246,21 +240,9 @@ fn run_writer(
             checkpoint::finish_checkpoint(&state.conn, &state.url, &state.sync);
         }
     }
+    status.checkpoint_thread.wake();
     if !state.files.is_database_moved() {
         checkpoint::empty_wal_at_close(&state.conn, &state.url, &state.sync);
-    }
-}
-
-/// Moves writes from the channel into the queue. The bound keeps backpressure in the channel: without it the queue
-/// would take every write at once, and senders would never wait for room.
-fn receive_queued(
-    write_queue: &mut WriteQueue<Box<dyn WriteJob>>,
-    incoming: &mut mpsc::Receiver<QueuedWrite<Box<dyn WriteJob>>>,
-) {
-    while write_queue.len() < QUEUE_CAPACITY
-        && let Ok(write) = incoming.try_recv()
-    {
-        write_queue.push(write);
     }
 }
 
@@ -282,7 +264,7 @@ fn complete_batch(
     let failure = committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.unavailable_error()));
     status.log_availability_change(failure);
     status.unindexed_keys.store(state.recent_keys.len(), Ordering::Relaxed);
-    status.record_transaction(committed, state.appended_events);
+    status.record_transaction(committed, state.appended_events, batch.len());
     if committed.is_ok() && state.appended_events > 0 {
         // After the commit: a worker that is woken earlier would not see the events yet.
         state.changes.send_modify(|changes| changes.appended += state.appended_events as u64);

@@ -3,10 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::base::histogram::Histogram;
+use crate::storage::sqlite::worker_threads::ThreadWaker;
 use crate::storage::{StoreError, StoreStats};
 
 /// Upper bounds of the histogram `store_events_per_commit`.
 const EVENTS_PER_COMMIT_BUCKETS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+
+/// Writes after which the checkpoint thread is woken; after fewer ones it waits for its next pass.
+const WRITES_PER_CHECKPOINT: usize = 128;
 
 /// Figures about the writer that other threads read without queueing for it.
 pub(in crate::storage::sqlite) struct WriterStatus {
@@ -16,6 +20,9 @@ pub(in crate::storage::sqlite) struct WriterStatus {
     pub(in crate::storage::sqlite) transactions: AtomicI64,
     /// The checkpoint thread asks the writer to finish the checkpoint between two transactions.
     pub(in crate::storage::sqlite) checkpoint_requested: AtomicBool,
+    pub(in crate::storage::sqlite) checkpoint_thread: ThreadWaker,
+    /// Writes since the checkpoint thread was woken.
+    writes: AtomicUsize,
     /// Whether the latest transaction failed.
     unavailable: AtomicBool,
     /// Those of `transactions` that succeeded.
@@ -29,6 +36,8 @@ impl Default for WriterStatus {
             unindexed_keys: AtomicUsize::default(),
             transactions: AtomicI64::default(),
             checkpoint_requested: AtomicBool::default(),
+            checkpoint_thread: ThreadWaker::default(),
+            writes: AtomicUsize::default(),
             unavailable: AtomicBool::default(),
             successful_commits: AtomicU64::default(),
             events_per_commit: Histogram::new(&EVENTS_PER_COMMIT_BUCKETS),
@@ -47,8 +56,12 @@ impl WriterStatus {
         }
     }
 
-    pub(super) fn record_transaction(&self, committed: &Result<(), StoreError>, appended: usize) {
+    pub(super) fn record_transaction(&self, committed: &Result<(), StoreError>, appended: usize, writes: usize) {
         self.transactions.fetch_add(1, Ordering::Relaxed);
+        if self.writes.fetch_add(writes, Ordering::Relaxed) + writes >= WRITES_PER_CHECKPOINT {
+            self.writes.store(0, Ordering::Relaxed);
+            self.checkpoint_thread.wake();
+        }
         if committed.is_ok() {
             self.successful_commits.fetch_add(1, Ordering::Relaxed);
             if appended > 0 {

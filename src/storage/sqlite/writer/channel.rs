@@ -1,0 +1,177 @@
+//! Passes writes from their callers to the writer thread, which collects several before it begins a transaction.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::queue::{QueuedWrite, WritePriority, WriteQueue};
+
+/// Writes that wait in the channel, and as many again in the [`WriteQueue`]. Callers of further ones wait for room;
+/// the memory they hold meanwhile is bounded by the in-flight budget.
+const CAPACITY: usize = 1024;
+/// Time between the starts of two transactions, except when a caller waits or many writes do: a commit costs nearly the
+/// same for one event as for ten, and each holds up its sender by half of this on average.
+const INTERVAL: Duration = Duration::from_micros(1_500);
+/// Events, and rows of background work, with which a transaction begins at once.
+const ENOUGH_EVENTS: usize = 12;
+const ENOUGH_ROWS: usize = 64;
+
+pub(super) struct WriteChannel<J> {
+    state: Mutex<ChannelState<J>>,
+    changed: Condvar,
+    room: Semaphore,
+}
+
+struct ChannelState<J> {
+    writes: VecDeque<QueuedWrite<J>>,
+    /// Whether there is a live request among them.
+    has_live: bool,
+    events: usize,
+    background_rows: usize,
+    wait: WriterWait,
+    is_closed: bool,
+}
+
+/// What the writer thread waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WriterWait {
+    /// Nothing: it is running a transaction.
+    Nothing,
+    AnyWrite,
+    EnoughWrites,
+}
+
+/// The channel is closed; the write was not accepted.
+pub(super) struct ChannelClosed;
+
+impl<J> Default for WriteChannel<J> {
+    fn default() -> Self {
+        let state = ChannelState {
+            writes: VecDeque::new(),
+            has_live: false,
+            events: 0,
+            background_rows: 0,
+            wait: WriterWait::Nothing,
+            is_closed: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), room: Semaphore::new(CAPACITY) }
+    }
+}
+
+impl<J> WriteChannel<J> {
+    /// Adds a write; waits for room.
+    pub(super) async fn send(&self, write: QueuedWrite<J>) -> Result<(), ChannelClosed> {
+        let room = self.room.acquire().await.map_err(|_| ChannelClosed)?;
+        self.push(write)?;
+        // Returned by `receive`.
+        room.forget();
+        Ok(())
+    }
+
+    /// Adds a write if there is room.
+    pub(super) fn try_send(&self, write: QueuedWrite<J>) {
+        if let Ok(room) = self.room.try_acquire()
+            && self.push(write).is_ok()
+        {
+            room.forget();
+        }
+    }
+
+    fn push(&self, write: QueuedWrite<J>) -> Result<(), ChannelClosed> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(ChannelClosed);
+        }
+        match write.priority {
+            WritePriority::Live => state.has_live = true,
+            WritePriority::Ingest => state.events += 1,
+            WritePriority::Background(rows) => state.background_rows += rows,
+        }
+        state.writes.push_back(write);
+        let wakes = match state.wait {
+            WriterWait::Nothing => false,
+            WriterWait::AnyWrite => true,
+            WriterWait::EnoughWrites => state.has_enough(),
+        };
+        if wakes {
+            // Once: the thread may take a while to run.
+            state.wait = WriterWait::Nothing;
+            drop(state);
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Accepts no more writes. Those that were accepted can still be received.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.room.close();
+        self.changed.notify_one();
+    }
+
+    /// Waits for writes, and for more of them until [`INTERVAL`] has passed since `last_begin`. `false` after the last
+    /// one.
+    pub(super) fn wait(&self, last_begin: Option<Instant>) -> bool {
+        let mut state = self.wait_while(WriterWait::AnyWrite, None, |state| state.writes.is_empty());
+        if let Some(left) = last_begin.and_then(|begin| INTERVAL.checked_sub(begin.elapsed())) {
+            drop(state);
+            state = self.wait_while(WriterWait::EnoughWrites, Some(left), |state| !state.has_enough());
+        }
+        !state.writes.is_empty()
+    }
+
+    fn wait_while(
+        &self,
+        wait: WriterWait,
+        limit: Option<Duration>,
+        condition: impl Fn(&ChannelState<J>) -> bool,
+    ) -> MutexGuard<'_, ChannelState<J>> {
+        let state = self.lock();
+        let waits = |state: &mut ChannelState<J>| {
+            let waits = condition(state) && !state.is_closed;
+            state.wait = if waits { wait } else { WriterWait::Nothing };
+            waits
+        };
+        let mut state = match limit {
+            Some(limit) => {
+                self.changed.wait_timeout_while(state, limit, waits).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.wait = WriterWait::Nothing;
+        state
+    }
+
+    /// Moves writes into the queue. The bound keeps backpressure in the channel: without it the queue would take every
+    /// write at once, and senders would never wait for room.
+    pub(super) fn receive(&self, queue: &mut WriteQueue<J>) {
+        let mut received = 0;
+        let mut state = self.lock();
+        while queue.len() < CAPACITY
+            && let Some(write) = state.writes.pop_front()
+        {
+            queue.push(write);
+            received += 1;
+        }
+        if received == 0 {
+            return;
+        }
+        if state.writes.is_empty() {
+            (state.has_live, state.events, state.background_rows) = (false, 0, 0);
+        }
+        drop(state);
+        self.room.add_permits(received);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ChannelState<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<J> ChannelState<J> {
+    fn has_enough(&self) -> bool {
+        self.has_live || self.events >= ENOUGH_EVENTS || self.background_rows >= ENOUGH_ROWS
+    }
+}
