@@ -1,10 +1,12 @@
 //! Measures how fast stored events reach handlers: writes a backlog, then starts a receiver with handlers on it.
 //!
 //! ```text
-//! cargo bench --bench dispatch -- --events 100000 --handler noop|log|call_store|forward|forward-dead [--calls 20000]
+//! cargo bench --bench dispatch -- --events 100000 --handler noop|log|call_store|default|forward|forward-dead
+//! cargo bench --bench dispatch -- --events 100000 --calls 100000 --handler default --intake 1000
 //! ```
 //!
-//! `forward` posts to a server in this process, `forward-dead` to three destinations, one of which refuses
+//! `default` has both handlers of a receiver without settings. With `--intake`, further events are stored meanwhile, and their
+//! latency is measured. `forward` posts to a server in this process, whose processor time is stated separately, `forward-dead` to three destinations, one of which refuses
 //! connections.
 #![allow(unreachable_pub, reason = "no other crate uses this one")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints, and stops where it fails")]
@@ -12,6 +14,7 @@
 #![allow(missing_docs, clippy::doc_markdown, reason = "a program: doc comments are its help text")]
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -24,9 +27,11 @@ use retell_webhook::internals::EventIdGenerator;
 use retell_webhook::internals::ProcessStats;
 use retell_webhook::internals::Supervisor;
 use retell_webhook::internals::{BreakerState, DEFAULT_COMPANY_ID, HandlerRow, NewEvent};
-use retell_webhook::internals::{Role, open_store};
+use retell_webhook::internals::{Role, Store, open_store};
 use retell_webhook::{Context, Event, EventHandler, Outcome, Receiver, async_trait};
 use retell_webhook::{HandlerKind, HandlerSettings, Settings};
+
+const SINK_THREAD: &str = "sink";
 
 #[derive(Parser)]
 struct DispatchArgs {
@@ -36,9 +41,12 @@ struct DispatchArgs {
     /// Number of calls to which the events belong
     #[arg(long, default_value_t = 25_000)]
     calls: i64,
-    /// Handler: noop, log, call_store, forward or forward-dead
+    /// Handler: noop, log, call_store, default, forward or forward-dead
     #[arg(long, default_value = "noop")]
     handler: String,
+    /// Number of events per second to store during the delivery of the backlog
+    #[arg(long, default_value_t = 0)]
+    intake: u32,
     /// Passed by cargo to every bench target
     #[arg(long)]
     bench: bool,
@@ -69,6 +77,8 @@ async fn main() {
     }
     let receiver = builder.build().await.unwrap();
     let mut peak_memory = memory_before;
+    let stop_intake = Supervisor::default();
+    let latencies = start_intake(receiver.store().clone(), &args, &stop_intake);
     let mut done: Vec<(String, Duration, Option<BreakerState>, i64)> = Vec::new();
     // A handler whose destination is down never finishes. It counts as done as soon as its circuit breaker is open.
     while done.len() < receiver.handlers().iter().count() {
@@ -76,12 +86,18 @@ async fn main() {
         peak_memory = peak_memory.max(ProcessStats::read().resident_bytes.unwrap_or_default());
         for backlog in receiver.store().overview(0).await.unwrap().backlogs {
             let breaker = Some(backlog.breaker_state).filter(|state| *state != BreakerState::Closed);
-            let is_done = (backlog.behind == 0 && backlog.scheduled == 0) || breaker.is_some();
+            // Events that arrive meanwhile are never all delivered.
+            let is_drained = backlog.behind <= i64::from(args.intake) / 4;
+            let is_done = (is_drained && backlog.scheduled == 0) || breaker.is_some();
             if is_done && !done.iter().any(|(name, ..)| *name == backlog.handler) {
                 done.push((backlog.handler, started_at.elapsed(), breaker, backlog.behind));
             }
         }
     }
+    stop_intake.stop();
+    stop_intake.wait_for_tasks().await;
+    print_latencies(&latencies);
+    println!("processor time of the destination: {} ms", sink_cpu_ms());
     for (name, duration, breaker, behind) in done {
         let state = match breaker {
             Some(state) => format!(", circuit breaker {}, {behind} pending", state.as_str()),
@@ -102,10 +118,68 @@ fn database_url(folder: &Path) -> String {
 /// Starts the server to which `forward` posts, and returns its URL.
 async fn start_destination_server() -> String {
     let app = Router::new().route("/", post(async |_: axum::body::Bytes| StatusCode::NO_CONTENT));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    Supervisor::default().spawn_detached(async move { axum::serve(listener, app).await.unwrap() });
+    // On a thread of its own, whose processor time is known.
+    let serve = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, app).await.unwrap();
+        });
+    };
+    Supervisor::default().spawn_thread(SINK_THREAD, serve).unwrap();
     format!("http://{address}/")
+}
+
+/// User and system time of the thread of the destination.
+fn sink_cpu_ms() -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten().map(|thread| thread.path());
+    let is_sink = |thread: &std::path::PathBuf| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == SINK_THREAD)
+    };
+    let stat = threads.filter(is_sink).find_map(|thread| std::fs::read_to_string(thread.join("stat")).ok());
+    let fields = stat.as_deref().and_then(|stat| stat.rsplit_once(')')).map_or("", |(_, fields)| fields);
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    ticks * 10
+}
+
+/// Stores events at a fixed rate until `stop` stops, and collects how long each takes.
+fn start_intake(store: Arc<dyn Store>, args: &DispatchArgs, stop: &Supervisor) -> Arc<Mutex<Vec<Duration>>> {
+    let latencies = Arc::new(Mutex::new(Vec::new()));
+    if args.intake == 0 {
+        return latencies;
+    }
+    let (collected, supervisor, first_number) = (Arc::clone(&latencies), stop.clone(), args.events);
+    let interval = Duration::from_secs(1) / args.intake;
+    stop.spawn("intake", async move {
+        let ids = EventIdGenerator::default();
+        let mut due_at = tokio::time::Instant::now();
+        for number in first_number.. {
+            due_at += interval;
+            tokio::time::sleep_until(due_at).await;
+            if supervisor.is_stopping() {
+                break;
+            }
+            let event = new_event(&ids, number, i64::MAX);
+            let (store, collected) = (Arc::clone(&store), Arc::clone(&collected));
+            supervisor.spawn_detached(async move {
+                store.append(event).await.unwrap();
+                collected.lock().unwrap().push(due_at.elapsed());
+            });
+        }
+    });
+    latencies
+}
+
+fn print_latencies(latencies: &Mutex<Vec<Duration>>) {
+    let mut latencies = latencies.lock().unwrap();
+    latencies.sort_unstable();
+    if let Some(last) = latencies.len().checked_sub(1) {
+        let quantile_ms = |percent: usize| latencies[last * percent / 100].as_secs_f64() * 1e3;
+        println!("intake: {} events, p50 {:.2} ms, p99 {:.2} ms", last + 1, quantile_ms(50), quantile_ms(99));
+    }
 }
 
 /// The settings, and the names of the handlers that they register.
@@ -118,6 +192,10 @@ fn handler_settings(handler: &str, sink: &str) -> (Settings, Vec<String>) {
     match handler {
         "log" => add("log", HandlerKind::Log, None),
         "call_store" => add("call_store", HandlerKind::CallStore, None),
+        "default" => {
+            add("log", HandlerKind::Log, None);
+            add("call_store", HandlerKind::CallStore, None);
+        }
         "forward" => add("forward", HandlerKind::Forward, Some(sink)),
         "forward-dead" => {
             add("forward-1", HandlerKind::Forward, Some(sink));

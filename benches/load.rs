@@ -8,6 +8,8 @@
 //! cargo bench --bench load
 //! cargo bench --bench load -- --size mix --seconds 10 --json load.json
 //! cargo bench --bench load -- --compare-preload 1000000
+//! cargo bench --bench load -- --rate 1000 --compare-bin ../before/target/release/retell-webhook
+//! cargo bench --bench load -- --idle 20 --companies 300 --handlers 10
 //! cargo bench --bench load -- --live
 //! cargo bench --bench load -- --compare-bin ../before/target/release/retell-webhook
 //! ```
@@ -25,6 +27,8 @@ mod args;
 mod baseline;
 #[path = "load/comparison.rs"]
 mod comparison;
+#[path = "load/idle.rs"]
+mod idle;
 #[path = "load/live.rs"]
 mod live;
 #[path = "load/process.rs"]
@@ -75,6 +79,9 @@ fn run(args: &LoadBenchArgs) -> Result<bool, BenchError> {
     let runtime = generator_runtime(args.generator_threads)?;
     if args.live {
         return runtime.block_on(run_until_signal(live::run_live(args)));
+    }
+    if let Some(seconds) = args.idle {
+        return runtime.block_on(run_until_signal(idle::run_idle(args, seconds)));
     }
     let report = runtime.block_on(run_until_signal(comparison::run_comparison(args)))?;
     report.print_summary();

@@ -32,6 +32,22 @@ pub struct LoadBenchArgs {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
 
+    /// Send this many requests per second at fixed times, instead of each after the response to the last
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: Option<u32>,
+
+    /// Measure instead the processor time of a receiver without events for this many seconds
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["preload", "compare_preload", "live"])]
+    pub idle: Option<u64>,
+
+    /// With --idle: number of companies
+    #[arg(long, value_name = "N", default_value_t = 300, requires = "idle")]
+    pub companies: u32,
+
+    /// With --idle: number of handlers
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "idle")]
+    pub handlers: u32,
+
     /// Number of threads that generate the load
     #[arg(long, default_value = "1", value_parser = parse_thread_count)]
     pub generator_threads: usize,

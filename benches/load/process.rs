@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::args::LoadBenchArgs;
 use crate::window::{API_KEY, ServerProcess};
-use crate::{BenchError, baseline};
+use crate::{BenchError, baseline, idle};
 
 /// Path of the receiver that cargo built for this run; `None` when compiled without cargo.
 const BUILT_RECEIVER: Option<&str> = option_env!("CARGO_BIN_EXE_retell-webhook");
@@ -76,6 +76,11 @@ impl MeasuredServer {
         folder.disable_cleanup(args.keep);
         if let Some(files) = files {
             copy_synced(files, folder.path())?;
+        }
+        if args.idle.is_some() {
+            let settings = folder.path().join("idle.toml");
+            fs::write(&settings, idle::settings(args))?;
+            command.arg("--config").arg(settings);
         }
         let child = command
             .current_dir(folder.path())

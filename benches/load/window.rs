@@ -81,7 +81,7 @@ fn load_options(
         url: format!("http://127.0.0.1:{}{WEBHOOK_PATH}", target.port).parse()?,
         key: Some(ApiKey::new(&Secret::new(API_KEY))),
         size,
-        rate: None,
+        rate: args.rate.filter(|_| !matches!(extent, LoadExtent::Requests(_))),
         connections: args.connections,
         warm_up,
         extent,

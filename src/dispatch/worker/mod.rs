@@ -47,7 +47,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long an idle worker waits for further events before it stores its position.
 const POSITION_DELAY: Duration = Duration::from_millis(40);
 /// Longest sleep of an idle worker, in case the clock of the machine is set.
-const MAX_IDLE: Duration = Duration::from_secs(30);
+const MAX_IDLE: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 pub(crate) struct DispatchDeps {

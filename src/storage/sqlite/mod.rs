@@ -130,13 +130,8 @@ impl SqliteStore {
         let ledger = LedgerWriter::start(url, ledger, &sync, supervisor)?;
         let readers = ReaderPool::start(url, READER_THREADS, &sync, supervisor)?;
         let live_readers = Some(ReaderPool::start(url, 1, &sync, supervisor)?);
-        let plan_cache = Arc::new(PlanCache::default());
-        let watched = WatchedFiles {
-            store: Arc::clone(&files),
-            ledger: Arc::clone(ledger.files()),
-            writer: writer.clone(),
-            plan_cache: Arc::clone(&plan_cache),
-        };
+        let plan_cache = Arc::default();
+        let watched = WatchedFiles::new(&files, ledger.files(), &writer, &plan_cache);
         file_watch::start(url, &changes, watched, supervisor)?;
         wal::checkpoint::start(url, &writer, &sync, &files, supervisor)?;
         identity::index::start(&writer, &readers, supervisor);

@@ -25,15 +25,25 @@ const INTERVALS_PER_FILE_CHECK: u32 = 5;
 
 /// The files that are compared with their paths.
 pub(in crate::storage::sqlite) struct WatchedFiles {
-    pub(in crate::storage::sqlite) store: Arc<OpenFiles>,
-    pub(in crate::storage::sqlite) ledger: Arc<OpenFiles>,
+    store: Arc<OpenFiles>,
+    ledger: Arc<OpenFiles>,
     /// Woken when the files of the store differ.
-    pub(in crate::storage::sqlite) writer: StoreWriter,
+    writer: StoreWriter,
     /// Holds events for a short time.
-    pub(in crate::storage::sqlite) plan_cache: Arc<PlanCache>,
+    plan_cache: Arc<PlanCache>,
 }
 
 impl WatchedFiles {
+    pub(in crate::storage::sqlite) fn new(
+        store: &Arc<OpenFiles>,
+        ledger: &Arc<OpenFiles>,
+        writer: &StoreWriter,
+        plan_cache: &Arc<PlanCache>,
+    ) -> Self {
+        let (store, ledger) = (Arc::clone(store), Arc::clone(ledger));
+        Self { store, ledger, writer: writer.clone(), plan_cache: Arc::clone(plan_cache) }
+    }
+
     fn check(&self) {
         // The results are logged, and kept for readiness and alarms.
         if self.store.check().is_err() {
