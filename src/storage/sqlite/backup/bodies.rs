@@ -64,6 +64,7 @@ pub(super) fn copy_bodies(source: &CopySource, copy_url: &SqliteUrl, now_ms: i64
             Some(Err(_)) => copied.damaged_events.push(id.to_string()),
         }
     }
+    copied.damaged_events.extend(find_damaged_in_database(source, &copy, copy_url)?);
     while let Some(rewrite) = blocks::next_rewrite(&copy, i64::MAX, DamagedBlock::Keep)? {
         rewrite.apply(&copy)?;
     }
@@ -92,6 +93,39 @@ fn read_again(
         Ok(digest) => reader.read(live, seq, row.get(0)?, &digest)?,
         Err(error) => Err(error),
     }))
+}
+
+/// The ids of the events whose bodies are in the copied database, in rows or blocks, and do not match their digest.
+fn find_damaged_in_database(
+    source: &CopySource,
+    copy: &Connection,
+    copy_url: &SqliteUrl,
+) -> Result<Vec<String>, CopyEnd> {
+    let reader = BodyReader::new(copy_url);
+    let mut statement = copy.prepare(
+        "SELECT seq, id, size_bytes, company_id, identity, dedupe_discriminator FROM events
+         WHERE seq NOT IN (SELECT seq FROM bodies WHERE file IS NOT NULL) ORDER BY seq",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut damaged = Vec::new();
+    let mut unreported_bytes = 0;
+    while let Some(row) = rows.next()? {
+        let size_bytes = row.get(2)?;
+        let checked = match BodyDigest::from_row(row, 4, row.get(3)?, &source.key) {
+            Ok(digest) => reader.read(copy, row.get(0)?, size_bytes, &digest)?,
+            Err(error) => Err(error),
+        };
+        if checked.is_err() {
+            damaged.push(EventId::from_bytes(row.get(1)?).to_string());
+        }
+        unreported_bytes += size_bytes as u64;
+        if unreported_bytes >= BYTES_PER_STEP {
+            unreported_bytes = 0;
+            // They are copied and counted already.
+            source.advance(0)?;
+        }
+    }
+    Ok(damaged)
 }
 
 /// Copies the body files and returns the events whose bodies do not match their digest.

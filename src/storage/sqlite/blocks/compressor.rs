@@ -13,10 +13,10 @@ use crate::storage::{Seq, StoreError};
 
 /// Higher levels take several times as long for a few percent less.
 const COMPRESSION_LEVEL: i32 = 3;
-/// Bodies in one block. Bounds the rows that one write changes, which takes about two milliseconds.
+/// Bodies in one block. Bounds the rows that one write changes: events wait for its commit.
 pub(super) const MAX_BODIES_PER_BLOCK: usize = 256;
 /// Bytes of bodies that are grouped into blocks at once. Within these the bodies of a call come together.
-const MAX_ROUND_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
 const MAX_ROUND_BODIES: usize = 16 * 1024;
 
 /// A body that is not compressed yet.

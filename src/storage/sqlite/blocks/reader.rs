@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::compressor::MAX_ROUND_BYTES;
 use super::format::Block;
 use crate::storage::sqlite::bodies::BodyDigest;
 use crate::storage::{BodyError, Seq};
 
-/// Decompressed blocks that are kept, in bytes. Neighboring events are read one after the other, by several handlers at
-/// different positions.
-const MAX_CACHED_BYTES: usize = 2 * 1024 * 1024;
+/// Decompressed blocks that are kept, in bytes. Neighbors in the journal may be in any block of a round, so those of one
+/// round have to fit, with their directories: otherwise a reader would decompress each of them again and again.
+const MAX_CACHED_BYTES: usize = MAX_ROUND_BYTES + MAX_ROUND_BYTES / 4;
 
 #[derive(Default)]
 pub(in crate::storage::sqlite) struct BlockReader {

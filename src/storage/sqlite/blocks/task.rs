@@ -85,7 +85,7 @@ impl CompressionTask {
             waiting = match self.check(waiting).await {
                 Ok(waiting) => waiting,
                 Err(error) => {
-                    tracing::warn!(%error, "compression of bodies failed");
+                    tracing::warn!(%error, "body compression failed");
                     Waiting::default()
                 }
             };
