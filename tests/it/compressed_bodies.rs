@@ -12,7 +12,8 @@ const STAGES: [&str; 3] = ["call_started", "call_ended", "call_analyzed"];
 const EVENTS: usize = CALLS * STAGES.len();
 
 fn body(call: usize, stage: usize) -> Vec<u8> {
-    let transcript: String = (0..stage * 1_500).map(|word| format!("word {word} of call {call} ")).collect();
+    let transcript: String =
+        (0..stage * 1_500).map(|word| format!("word {word} of call {call} ")).collect::<Vec<_>>().concat();
     // Bytes that would not survive a JSON parser.
     format!(
         "{{\"event\":\"{}\", \"call\":{{\"call_id\":\"call_{call}\",\"transcript\":\"{transcript}\"}} }}\n",

@@ -88,8 +88,9 @@ fn encode_signature(header: &str) -> Option<[u8; SIGNATURE_BYTES]> {
 
 fn decode_signature(bytes: &[u8]) -> Option<String> {
     let (digest, time) = bytes.split_at_checked(32)?;
-    let [a, b, c, d, e, f] = *time else { return None };
-    Some(format!("v={},d={}", u64::from_be_bytes([0, 0, a, b, c, d, e, f]), hex::encode(digest)))
+    let mut time_bytes = [0; 8];
+    time_bytes.get_mut(2..).filter(|bytes| bytes.len() == time.len())?.copy_from_slice(time);
+    Some(format!("v={},d={}", u64::from_be_bytes(time_bytes), hex::encode(digest)))
 }
 
 #[cfg(test)]

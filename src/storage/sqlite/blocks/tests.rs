@@ -21,7 +21,7 @@ struct BlockFixture {
 
 /// A body of a call that repeats the transcript so far, as Retell's events do.
 fn transcript(call: &str, words: usize) -> Vec<u8> {
-    let transcript: String = (0..words).map(|word| format!("word {word} of {call} ")).collect();
+    let transcript: String = (0..words).map(|word| format!("word {word} of {call} ")).collect::<Vec<_>>().concat();
     format!(r#"{{"event":"call_ended","call":{{"call_id":"{call}","transcript":"{transcript}"}}}}"#).into_bytes()
 }
 
