@@ -3,6 +3,7 @@
 //! It waits until many bodies are there, or none arrive any more: blocks of many bodies are smaller, and the events of a
 //! call come together. Between two blocks it pauses, so that intake and handlers keep most of the time.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rusqlite::params;
@@ -25,10 +26,12 @@ const MIN_IDLE_BYTES: u64 = 256 * 1024;
 const IDLE_CHECKS: u32 = 2;
 /// Time after which a body is compressed in any case.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
-/// Pause after a block, as a multiple of the time that it took; the short one while far too much waits.
+/// Pause after a block, as a multiple of the time that it took: while no events arrive, while some do, and while there are
+/// so many that compressing would take the processor from intake. In the last case more and more bodies wait.
+const PAUSE_FACTOR_IDLE: u32 = 1;
 const PAUSE_FACTOR: u32 = 3;
-const PAUSE_FACTOR_WHEN_BEHIND: u32 = 1;
-const BEHIND_BYTES: u64 = 8 * MAX_WAITING_BYTES;
+const PAUSE_FACTOR_BUSY: u32 = 30;
+const BUSY_EVENTS_PER_SECOND: f64 = 2_000.0;
 /// Free pages that stay in the database while events arrive: new bodies use them again. When the store is idle, fewer
 /// stay, see `removal/space.rs`.
 const FREE_PAGES_WHILE_BUSY: i64 = 16_384;
@@ -99,7 +102,7 @@ impl CompressionTask {
     async fn check(&self, waiting: Waiting) -> Result<Waiting, StoreError> {
         let mut waiting = self.reader.read(|reader| waiting.count_new(reader)).await?;
         if waiting.is_due() {
-            self.compress_through(waiting.counted_through, waiting.bytes > BEHIND_BYTES).await?;
+            self.compress_through(waiting.counted_through).await?;
             self.release_space(waiting.is_idle()).await?;
             if waiting.is_idle() {
                 let url = self.url.clone();
@@ -111,16 +114,16 @@ impl CompressionTask {
     }
 
     /// Compresses all waiting bodies up to `through`.
-    pub(super) async fn compress_through(&self, through: Seq, is_behind: bool) -> Result<(), StoreError> {
+    pub(super) async fn compress_through(&self, through: Seq) -> Result<(), StoreError> {
         let mut after = Seq(0);
+        let mut intake = IntakeRate::new(&self.writer);
         let next = move |after| move |reader: &ReaderContext| compressor::next_round(&reader.conn, after, through);
         while let Some(round) = self.reader.read(next(after)).await? {
             after = round.last_seq;
             for seqs in round.blocks {
                 let started = Instant::now();
                 self.compress_block(seqs).await?;
-                let factor = if is_behind { PAUSE_FACTOR_WHEN_BEHIND } else { PAUSE_FACTOR };
-                if !self.pause(started.elapsed() * factor).await {
+                if !self.pause(started.elapsed() * intake.pause_factor(&self.writer)).await {
                     return Ok(());
                 }
             }
@@ -180,6 +183,29 @@ impl CompressionTask {
         tokio::select! {
             () = self.supervisor.wait_for_stop() => false,
             () = tokio::time::sleep(duration) => true,
+        }
+    }
+}
+
+/// Measures the rate of events between two blocks.
+struct IntakeRate {
+    measured_at: Instant,
+    events: u64,
+}
+
+impl IntakeRate {
+    fn new(writer: &StoreWriter) -> Self {
+        Self { measured_at: Instant::now(), events: writer.status.appended_events.load(Ordering::Relaxed) }
+    }
+
+    fn pause_factor(&mut self, writer: &StoreWriter) -> u32 {
+        let before = std::mem::replace(self, Self::new(writer));
+        let new_events = u32::try_from(self.events - before.events).unwrap_or(u32::MAX);
+        let seconds = self.measured_at.duration_since(before.measured_at).as_secs_f64();
+        match new_events {
+            0 => PAUSE_FACTOR_IDLE,
+            events if f64::from(events) < BUSY_EVENTS_PER_SECOND * seconds => PAUSE_FACTOR,
+            _ => PAUSE_FACTOR_BUSY,
         }
     }
 }

@@ -62,7 +62,7 @@ impl BlockFixture {
     }
 
     async fn compress(&self) {
-        self.task().compress_through(Seq(i64::MAX), true).await.unwrap();
+        self.task().compress_through(Seq(i64::MAX)).await.unwrap();
     }
 
     async fn export(&self) -> Vec<StoredEvent> {

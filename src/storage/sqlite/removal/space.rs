@@ -182,7 +182,11 @@ fn reclaim_body_file(path: &Path, freed: &[FreedBody], is_unused: bool, sync: &S
             punched_range = body.unused_range;
         }
     }
-    if is_unused { fs::remove_file(path).map_err(failed) } else { Ok(()) }
+    if is_unused {
+        // A reader may have it open, and would keep the space of a file that is only removed.
+        file.set_len(0).and_then(|()| fs::remove_file(path)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn write_zeros(file: &mut File, offset: u64, mut size: u64) -> io::Result<()> {

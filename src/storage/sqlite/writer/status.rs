@@ -23,6 +23,8 @@ pub(in crate::storage::sqlite) struct WriterStatus {
     pub(in crate::storage::sqlite) checkpoint_thread: ThreadWaker,
     /// Writes since the checkpoint thread was woken.
     writes: AtomicUsize,
+    /// Events stored so far.
+    pub(in crate::storage::sqlite) appended_events: AtomicU64,
     /// Whether the latest transaction failed.
     unavailable: AtomicBool,
     /// Those of `transactions` that succeeded.
@@ -38,6 +40,7 @@ impl Default for WriterStatus {
             checkpoint_requested: AtomicBool::default(),
             checkpoint_thread: ThreadWaker::default(),
             writes: AtomicUsize::default(),
+            appended_events: AtomicU64::default(),
             unavailable: AtomicBool::default(),
             successful_commits: AtomicU64::default(),
             events_per_commit: Histogram::new(&EVENTS_PER_COMMIT_BUCKETS),
@@ -65,6 +68,7 @@ impl WriterStatus {
         if committed.is_ok() {
             self.successful_commits.fetch_add(1, Ordering::Relaxed);
             if appended > 0 {
+                self.appended_events.fetch_add(appended as u64, Ordering::Relaxed);
                 self.events_per_commit.record(appended as u64);
             }
         }
