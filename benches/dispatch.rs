@@ -121,7 +121,7 @@ async fn start_destination_server() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    // On a thread of its own, whose processor time is known.
+    // On a separate thread, whose processor time is known.
     let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

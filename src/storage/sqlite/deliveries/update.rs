@@ -69,7 +69,7 @@ fn run_part<T>(
 fn in_savepoint<T>(conn: &Connection, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     conn.prepare_cached("SAVEPOINT queue_update")?.execute([])?;
     let outcome = work();
-    // When SQLite has rolled the whole transaction back, there is no savepoint left; the error of `work` says why.
+    // When SQLite has rolled the whole transaction back, the savepoint is gone; the error of `work` says why.
     if outcome.is_err() && !conn.is_autocommit() {
         conn.prepare_cached("ROLLBACK TO queue_update")?.execute([])?;
     }
