@@ -57,7 +57,7 @@ pub enum TransferKind {
 }
 
 /// Whether a record describes a call or a chat.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallKind {
     #[default]

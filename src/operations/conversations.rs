@@ -1,14 +1,16 @@
 //! Lists, shows and counts calls and chats.
 
+use std::time::Instant;
+
 use crate::base::escape::escape_text;
 use crate::calls::{CallFilter, CallGroup, CallGrouping, CallKind, CallRecord, CallStats, CallStatsFilter, CallTotals};
 use crate::event::parse_json;
-use crate::operations::{ItemKind, OperationError, Principal};
+use crate::operations::{ItemKind, OperationError, Principal, Progress, ProgressCallback};
 use crate::privacy::redact;
-use crate::storage::CallStore;
+use crate::storage::{CallStore, TotalsPosition};
 use crate::view::{
     AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
-    ConversationDetailsView, ConversationTextsView, ConversationView,
+    ConversationDetailsView, ConversationTextsView, ConversationView, RebuiltStatsView,
 };
 
 /// Calls or chats that match the filter, the latest event first. Phone numbers are masked unless `reveal` is set.
@@ -87,6 +89,31 @@ pub(crate) async fn count_conversations(
         total: totals_view(stats.totals()),
         by: groupings.into_iter().map(|grouping| (grouping.as_str(), group_views(grouping, &stats))).collect(),
     })
+}
+
+/// Compares the totals behind the statistics of calls and chats with the stored calls and chats, and corrects them.
+pub(crate) async fn rebuild_stats(
+    store: &dyn CallStore,
+    principal: &Principal,
+    progress: ProgressCallback<'_>,
+) -> Result<RebuiltStatsView, OperationError> {
+    tracing::info!(%principal, "rebuilding the statistics of calls");
+    let mut rebuilt = RebuiltStatsView::default();
+    let mut next = Some(TotalsPosition::default());
+    while let Some(position) = next {
+        let started = Instant::now();
+        let correction = store.correct_call_totals(position).await?;
+        rebuilt.corrected_totals += correction.corrected_totals;
+        rebuilt.counted += correction.calls;
+        let total = correction.estimated_calls.max(rebuilt.counted);
+        progress(Progress { step: "counted", done: rebuilt.counted, total });
+        if correction.corrected_totals > 0 {
+            // The receiver has the write lock half of the time.
+            tokio::time::sleep(started.elapsed()).await;
+        }
+        next = correction.next;
+    }
+    Ok(rebuilt)
 }
 
 fn conversation_view(call: CallRecord, reveal: bool) -> ConversationView {

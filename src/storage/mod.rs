@@ -54,7 +54,9 @@ pub(crate) use facets::{
     DeliverySelection, ErasureStore, InboundAnswerStore, Journal, Leadership, Maintenance, RejectedStore,
     RetentionStore,
 };
-pub(crate) use facets::{ChangedBatch, CountedBatch, InvocationStore, MAX_ERASED_EVENTS};
+pub(crate) use facets::{
+    ChangedBatch, CountedBatch, InvocationStore, MAX_ERASED_EVENTS, TotalsCorrection, TotalsPosition,
+};
 pub(crate) use identity::Identity;
 pub use identity::IdentityKey;
 pub(crate) use text::sanitize_text_to;

@@ -143,3 +143,12 @@ pub(crate) struct CallGroupView {
 pub(crate) struct AgentNameView {
     pub name: Option<String>,
 }
+
+/// What a rebuild of the statistics did.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct RebuiltStatsView {
+    /// Calls and chats that were counted.
+    pub counted: u64,
+    /// Totals that differed.
+    pub corrected_totals: u64,
+}

@@ -15,7 +15,7 @@ pub(crate) use appointment::{AppointmentStateView, AppointmentView};
 pub(crate) use backup::{BackupCheckView, BackupView, ReappliedErasuresView, RestoreView, UnreachedBackupView};
 pub(crate) use conversation::{
     AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
-    ConversationDetailsView, ConversationTextsView, ConversationView,
+    ConversationDetailsView, ConversationTextsView, ConversationView, RebuiltStatsView,
 };
 pub(crate) use erasure::{
     ErasedLinesView, ErasedRowsView, ErasureSubjectKind, ErasureView, ExternalHandlerView, NotErasedView,

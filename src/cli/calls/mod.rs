@@ -2,6 +2,7 @@
 
 mod display;
 mod list;
+mod rebuild_stats;
 mod show;
 mod stats;
 
@@ -16,8 +17,10 @@ pub(super) enum CallsCommand {
     List(list::CallsListArgs),
     /// Show the data of one call
     Show(show::CallsShowArgs),
-    /// Count calls by day, agent, company, disconnection reason, sentiment and success
+    /// Count calls by day, agent, version, company, disconnection reason, sentiment and success
     Stats(stats::CallsStatsArgs),
+    /// Count all calls and chats again and correct the totals behind `stats`; also while the receiver runs
+    RebuildStats(rebuild_stats::CallsRebuildStatsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -26,7 +29,7 @@ pub(super) enum ChatsCommand {
     List(list::CallsListArgs),
     /// Show the data of one chat
     Show(show::CallsShowArgs),
-    /// Count chats by day, agent, company, sentiment and success
+    /// Count chats by day, agent, version, company, sentiment and success
     Stats(stats::CallsStatsArgs),
 }
 
@@ -36,6 +39,7 @@ impl CallsCommand {
             Self::List(list) => list.run(CallKind::Call).await,
             Self::Show(show) => show.run(CallKind::Call).await,
             Self::Stats(stats) => stats.run(CallKind::Call).await,
+            Self::RebuildStats(rebuild) => rebuild.run().await,
         }
     }
 }

@@ -6,6 +6,33 @@ use crate::base::id::CompanyId;
 use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
 use crate::storage::{CallerHistory, StoreError};
 
+/// A period whose totals are checked. The default is the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TotalsPosition {
+    /// Days since the Unix epoch.
+    Day(i64),
+    /// Months of 30 days since the Unix epoch, which are checked after all days.
+    Month(i64),
+}
+
+impl Default for TotalsPosition {
+    fn default() -> Self {
+        Self::Day(i64::MIN)
+    }
+}
+
+/// What a step of correcting totals did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TotalsCorrection {
+    /// Calls and chats that were counted.
+    pub calls: u64,
+    pub corrected_totals: u64,
+    /// About the number of calls and chats in the store.
+    pub estimated_calls: u64,
+    /// Where to continue; `None` at the end.
+    pub next: Option<TotalsPosition>,
+}
+
 /// Merges the values of events into one row per call or chat, and reads the rows.
 #[async_trait]
 pub trait CallStore: Send + Sync {
@@ -20,6 +47,10 @@ pub trait CallStore: Send + Sync {
 
     /// Statistics of calls or chats, test calls excluded.
     async fn call_stats(&self, filter: CallStatsFilter) -> Result<CallStats, StoreError>;
+
+    /// Compares the totals behind the statistics with the calls, for one period, and corrects them. The result of the whole
+    /// is correct also while calls are merged.
+    async fn correct_call_totals(&self, position: TotalsPosition) -> Result<TotalsCorrection, StoreError>;
 
     /// Earlier calls between a phone number and a company, in either direction. Read by a separate thread, because a
     /// caller is waiting and other reads can take long.

@@ -23,7 +23,7 @@ mod retention;
 pub(crate) use alarms::AlarmStore;
 pub(crate) use appointments::AppointmentStore;
 pub(crate) use backup::BackupStore;
-pub(crate) use calls::CallStore;
+pub(crate) use calls::{CallStore, TotalsCorrection, TotalsPosition};
 pub(crate) use companies::CompanyStore;
 pub(crate) use delivery_admin::{ChangedBatch, CountedBatch, DeliveryAdmin, DeliverySelection};
 pub(crate) use delivery_queue::DeliveryQueue;

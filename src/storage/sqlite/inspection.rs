@@ -9,7 +9,7 @@ use super::bodies::{self, BodyReader};
 use super::files::{Inventory, unlocked_files};
 use super::readers::ReaderContext;
 use super::wal::SyncState;
-use super::{SqliteUrl, events, open};
+use super::{SqliteUrl, calls, events, open};
 use crate::storage::{InspectionDepth, InspectionProgress, Seq, StoreError, StoreFinding, StoreInspection};
 
 /// Findings of one kind that are listed; further ones are counted.
@@ -100,6 +100,7 @@ fn inspect_content(
     if reader.ledger.is_ok() {
         inspection.findings.extend(check_pages(&url.ledger_url(), progress));
     }
+    inspection.findings.extend(check_call_totals(url, &reader.conn, progress));
     let mut damaged = Vec::new();
     if let Err(error) = check_bodies(reader, &mut inspection.checked_bodies, &mut damaged, progress) {
         damaged.push(error.to_string());
@@ -173,6 +174,25 @@ fn check_table(url: &SqliteUrl, conn: &mut Connection, table: &str) -> Result<Ta
             Ok(TableCheck::Stopped { wal_bytes: wal_bytes() })
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Compares the totals behind the statistics of calls with the calls.
+fn check_call_totals(url: &SqliteUrl, conn: &Connection, progress: InspectionProgress) -> Option<StoreFinding> {
+    let mut compare = || {
+        let total = calls::estimate_calls(conn)?;
+        calls::count_differing_totals(conn, &mut |calls| {
+            progress("calls compared with totals", calls, total.max(calls))
+        })
+    };
+    let path = url.path().display();
+    match compare() {
+        Ok(0) => None,
+        Ok(differing) => Some(StoreFinding::problem(format!(
+            "{path}: {differing} totals of calls or chats differ from the stored ones, so statistics are wrong; correct them \
+             with `calls rebuild-stats`"
+        ))),
+        Err(error) => Some(StoreFinding::problem(format!("{path}: the totals of calls cannot be compared: {error}"))),
     }
 }
 

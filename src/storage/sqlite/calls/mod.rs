@@ -1,5 +1,6 @@
 //! One row per call and per chat, merged from its events, and the totals that statistics are made of.
 
+mod check;
 mod list;
 mod merge;
 mod remove;
@@ -9,6 +10,7 @@ mod stats;
 mod tests;
 mod totals;
 
+pub(super) use self::check::{check_period, count_differing_totals, estimate_calls};
 pub(super) use self::list::{find_by_id, list_calls};
 pub(super) use self::merge::merge_call;
 pub(super) use self::remove::{CallPartition, delete_call, delete_row, list_old_rows, list_partitions};

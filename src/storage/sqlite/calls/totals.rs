@@ -39,16 +39,19 @@ pub(super) enum Series {
     Agent(CompanyId, Option<String>),
 }
 
-/// Identifies a row of totals; in the order of the primary key, so that pages are written one after the other.
+/// Identifies a row of totals; begins as the primary key does, so that pages are written one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TotalsKey {
     pub(super) span: Span,
     pub(super) dimension: CallDimension,
     /// Number of the period, counted from the Unix epoch.
     pub(super) start: i64,
-    pub(super) series: i64,
+    pub(super) kind: CallKind,
+    pub(super) series: Series,
     pub(super) value: String,
 }
+
+pub(super) type TotalsByKey = BTreeMap<TotalsKey, CallTotals>;
 
 /// Identifies the smallest total, from which all others are added up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +89,11 @@ impl PendingTotals {
         }
     }
 
+    /// Counts a call again, to compare the result with the stored totals.
+    pub(super) fn count(&mut self, kind: CallKind, call: &CountedCall) {
+        self.add(kind, call, &call.totals());
+    }
+
     fn add(&mut self, kind: CallKind, call: &CountedCall, totals: &CallTotals) {
         for (dimension, value) in call.values() {
             let key = HourKey {
@@ -107,34 +115,28 @@ impl PendingTotals {
 
     /// Writes the differences. Must run in the transaction that has changed the rows.
     pub(in crate::storage::sqlite) fn write(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        let totals = self.take_by_key(conn)?;
-        write_totals(conn, &totals)
+        write_totals(conn, &self.take_by_key())
     }
 
     /// The differences of every period and series. Leaves none.
-    pub(super) fn take_by_key(&mut self, conn: &Connection) -> Result<BTreeMap<TotalsKey, CallTotals>, StoreError> {
-        let mut series_ids = HashMap::new();
-        let mut by_key = BTreeMap::<TotalsKey, CallTotals>::new();
+    pub(super) fn take_by_key(&mut self) -> TotalsByKey {
+        let mut by_key = TotalsByKey::new();
         for (hour, totals) in self.hours.drain().filter(|(_, totals)| *totals != CallTotals::default()) {
             for series in series_of(&hour) {
-                let id = match series_ids.get(&(hour.kind, series.clone())) {
-                    Some(id) => *id,
-                    None => get_or_create_series(conn, hour.kind, &series)?,
-                };
-                series_ids.insert((hour.kind, series), id);
                 for span in Span::ALL {
                     let key = TotalsKey {
                         span,
                         dimension: hour.dimension,
                         start: hour.hour.div_euclid(span as i64),
-                        series: id,
+                        kind: hour.kind,
+                        series: series.clone(),
                         value: hour.value.clone(),
                     };
                     *by_key.entry(key).or_default() += &totals;
                 }
             }
         }
-        Ok(by_key)
+        by_key
     }
 }
 
@@ -174,7 +176,11 @@ fn get_or_create_series(conn: &Connection, kind: CallKind, series: &Series) -> R
 }
 
 /// Adds the differences to the stored totals.
-pub(super) fn write_totals(conn: &Connection, totals: &BTreeMap<TotalsKey, CallTotals>) -> Result<(), StoreError> {
+pub(super) fn write_totals(conn: &Connection, totals: &TotalsByKey) -> Result<(), StoreError> {
+    if totals.is_empty() {
+        return Ok(());
+    }
+    let mut series_ids = HashMap::new();
     let mut add = conn.prepare_cached(
         "INSERT INTO call_totals (span, dimension, start, series, value,
            calls, timed, duration_ms, cents, millionths, evaluated, successful)
@@ -189,7 +195,12 @@ pub(super) fn write_totals(conn: &Connection, totals: &BTreeMap<TotalsKey, CallT
            AND calls = 0",
     )?;
     for (key, totals) in totals.iter().filter(|(_, totals)| **totals != CallTotals::default()) {
-        let TotalsKey { span, dimension, start, series, value } = key;
+        let TotalsKey { span, dimension, start, kind, series, value } = key;
+        let series = match series_ids.get(&(*kind, series)) {
+            Some(id) => *id,
+            None => get_or_create_series(conn, *kind, series)?,
+        };
+        series_ids.insert((*kind, &key.series), series);
         let (cents, millionths) = totals.total_cost_cents.to_parts();
         add.execute(params![
             *span as i64,

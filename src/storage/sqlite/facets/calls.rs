@@ -7,7 +7,9 @@ use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter}
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, calls, inbound};
-use crate::storage::{CallStore, CallerHistory, InboundAnswerRecord, InboundAnswerStore, StoreError};
+use crate::storage::{
+    CallStore, CallerHistory, InboundAnswerRecord, InboundAnswerStore, StoreError, TotalsCorrection, TotalsPosition,
+};
 
 /// Approximate cost of a merge: a row of `calls` or `chats`, the entries of its indexes, and its share of the totals.
 const ROWS_PER_MERGE: usize = 3;
@@ -33,6 +35,10 @@ impl CallStore for SqliteStore {
 
     async fn call_stats(&self, filter: CallStatsFilter) -> Result<CallStats, StoreError> {
         self.readers.read(move |reader| calls::compute_stats(&reader.conn, &filter)).await
+    }
+
+    async fn correct_call_totals(&self, position: TotalsPosition) -> Result<TotalsCorrection, StoreError> {
+        self.operator().await?.run(move |operator| operator.store.correct_call_totals(position)).await
     }
 
     async fn caller_history(&self, company_id: CompanyId, number: &str) -> Result<CallerHistory, StoreError> {

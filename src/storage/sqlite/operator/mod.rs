@@ -1,6 +1,7 @@
 //! Changes by an operator, while a receiver may be running on the same store: a second connection with small
 //! transactions, on a separate thread.
 
+mod call_totals;
 mod deliveries;
 mod operator_store;
 mod removal;
