@@ -1,7 +1,7 @@
 //! Compares the totals with the rows of calls, and corrects them, one day or month at a time.
 //!
 //! A difference is found in one snapshot and added in a later transaction. Calls that are merged in between change the rows
-//! and the totals by the same amounts, so the difference stays the same and nobody has to wait.
+//! and the totals by the same amounts, so the difference stays the same and the receiver does not have to wait.
 
 use std::collections::HashMap;
 

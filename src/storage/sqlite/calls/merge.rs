@@ -1,10 +1,12 @@
 //! Merges events into the rows of their calls.
 
+use std::sync::LazyLock;
+
 use rusqlite::Connection;
 
 use super::row::{self, CALL_COLUMNS, StoredCall, execute_with_values, table_name};
 use super::totals::PendingTotals;
-use crate::calls::{CallRecord, CountedCall};
+use crate::calls::{CallKind, CallRecord, CountedCall};
 use crate::storage::{IdentityKey, StoreError};
 
 /// Merges the facts of one event into the row of its call. Events may come in any order and more than once: for each
@@ -31,10 +33,13 @@ pub(in crate::storage::sqlite) fn merge_call(
 }
 
 fn insert_row(conn: &Connection, key: &IdentityKey, call: &CallRecord) -> Result<(), StoreError> {
-    let table = table_name(call.kind);
-    let values: Vec<_> = (1..=CALL_COLUMNS.len()).map(|number| format!("?{number}")).collect();
-    let sql = format!("INSERT INTO {table} ({}) VALUES ({})", CALL_COLUMNS.join(", "), values.join(", "));
-    execute_with_values(&mut conn.prepare_cached(&sql)?, key, None, call)
+    static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
+        let values: Vec<_> = (1..=CALL_COLUMNS.len()).map(|number| format!("?{number}")).collect();
+        let (columns, values) = (CALL_COLUMNS.join(", "), values.join(", "));
+        [CallKind::Call, CallKind::Chat]
+            .map(|kind| format!("INSERT INTO {} ({columns}) VALUES ({values})", table_name(kind)))
+    });
+    execute_with_values(&mut conn.prepare_cached(&INSERT[call.kind as usize])?, key, None, call)
 }
 
 /// SQLite rewrites the entry of an index for every assigned column that the index contains, also when the value stays.
@@ -43,8 +48,8 @@ fn update_row(conn: &Connection, key: &IdentityKey, old: &StoredCall, call: &Cal
     let stored = &old.record;
     let start_changes =
         (stored.started_at_ms, stored.first_event_at_ms) != (call.started_at_ms, call.first_event_at_ms);
-    let numbers = |call: &CallRecord| (call.direction.clone(), call.from_number.clone(), call.to_number.clone());
-    let numbers_change = numbers(stored) != numbers(call);
+    let numbers_change = (&stored.direction, &stored.from_number, &stored.to_number)
+        != (&call.direction, &call.from_number, &call.to_number);
     let is_assigned = |column: &str| match column {
         "id" | "key" | "company_id" | "call_id" | "test" => false,
         "agent_id" => stored.agent_id != call.agent_id,

@@ -1,6 +1,7 @@
 //! The columns of a call or chat.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
@@ -67,12 +68,14 @@ pub(super) fn find_row(
     company_id: CompanyId,
     call_id: &str,
 ) -> Result<Option<StoredCall>, StoreError> {
-    let table = table_name(kind);
-    let columns = CALL_COLUMNS.join(", ");
-    let sql = format!(
-        "SELECT {columns} FROM {table} INDEXED BY {table}_key WHERE key = ?1 AND company_id = ?2 AND call_id = ?3"
-    );
-    let mut select = conn.prepare_cached(&sql)?;
+    // Merging reads a row per event, so the statements are not put together each time.
+    static SELECT: LazyLock<[String; 2]> = LazyLock::new(|| {
+        [CallKind::Call, CallKind::Chat].map(|kind| {
+            let (table, columns) = (table_name(kind), CALL_COLUMNS.join(", "));
+            format!("SELECT {columns} FROM {table} INDEXED BY {table}_key WHERE key = ?1 AND company_id = ?2 AND call_id = ?3")
+        })
+    });
+    let mut select = conn.prepare_cached(&SELECT[kind as usize])?;
     Ok(select.query_row(params![key.call_hash(call_id), company_id, call_id], |row| from_row(row, kind)).optional()?)
 }
 
