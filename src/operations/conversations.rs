@@ -99,7 +99,7 @@ pub(crate) async fn rebuild_stats(
 ) -> Result<RebuiltStatsView, OperationError> {
     tracing::info!(%principal, "rebuilding the statistics of calls");
     let mut rebuilt = RebuiltStatsView::default();
-    let mut next = Some(TotalsPosition::default());
+    let mut next = Some(TotalsPosition::START);
     while let Some(position) = next {
         let started = Instant::now();
         let correction = store.correct_call_totals(position).await?;

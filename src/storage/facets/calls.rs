@@ -6,7 +6,7 @@ use crate::base::id::CompanyId;
 use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
 use crate::storage::{CallerHistory, StoreError};
 
-/// A period whose totals are checked. The default is the first one.
+/// A period whose totals are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TotalsPosition {
     /// Days since the Unix epoch.
@@ -15,10 +15,8 @@ pub enum TotalsPosition {
     Month(i64),
 }
 
-impl Default for TotalsPosition {
-    fn default() -> Self {
-        Self::Day(i64::MIN)
-    }
+impl TotalsPosition {
+    pub const START: Self = Self::Day(i64::MIN);
 }
 
 /// What a step of correcting totals did.

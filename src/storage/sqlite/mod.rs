@@ -50,6 +50,7 @@ use self::facets::ProbeCache;
 use self::files::watch::{self as file_watch, WatchedFiles};
 use self::files::{DiskReserve, FileId, OpenFiles, StoreLock};
 use self::identity::filter::IdentityFilter;
+use self::identity::recent_keys::RecentKeys;
 use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
@@ -109,22 +110,7 @@ impl SqliteStore {
         files::log_kept_files(url);
         let ledger = ledger::open_ledger(url, &conn)?;
         let changes = watch::Sender::new(StoreChanges::default());
-        let context = WriterContext {
-            url: url.clone(),
-            conn,
-            sync: sync.clone(),
-            reserve: DiskReserve::open(url),
-            intake_refusal: None,
-            files: Arc::clone(&files),
-            recent_keys,
-            identity_filter: IdentityFilter::default(),
-            call_totals: calls::PendingTotals::default(),
-            bodies,
-            transaction_begun: false,
-            appended_events: 0,
-            data_version: None,
-            changes: changes.clone(),
-        };
+        let context = writer_context(url, conn, recent_keys, bodies, sync.clone(), Arc::clone(&files), changes.clone());
         let writer = StoreWriter::start(context, identity_key, lock, supervisor)?;
         // The readers attach the ledger and run on the migrated schema, so they are opened after both.
         let ledger = LedgerWriter::start(url, ledger, &sync, supervisor)?;
@@ -213,6 +199,34 @@ impl SqliteStore {
 
     fn ledger(&self) -> Result<&LedgerWriter, StoreError> {
         self.ledger.as_ref().ok_or_else(read_only_error)
+    }
+}
+
+/// The state of a writer that has run no transaction yet.
+fn writer_context(
+    url: &SqliteUrl,
+    conn: rusqlite::Connection,
+    recent_keys: RecentKeys,
+    bodies: BodyFileWriter,
+    sync: SyncState,
+    files: Arc<OpenFiles>,
+    changes: watch::Sender<StoreChanges>,
+) -> WriterContext {
+    WriterContext {
+        url: url.clone(),
+        conn,
+        sync,
+        reserve: DiskReserve::open(url),
+        intake_refusal: None,
+        files,
+        recent_keys,
+        identity_filter: IdentityFilter::default(),
+        call_totals: calls::PendingTotals::default(),
+        bodies,
+        transaction_begun: false,
+        appended_events: 0,
+        data_version: None,
+        changes,
     }
 }
 

@@ -22,6 +22,7 @@ fn store_with_persons() -> TestEnv {
     let event = |call: serde_json::Value| json!({ "event": "call_ended", "call": call }).to_string();
     for body in [
         event(json!({ "call_id": "call_numbered", "from_number": NUMBER, "transcript": "x".repeat(9_000) })),
+        event(json!({ "call_id": "call_numbered_old", "from_number": NUMBER })),
         event(json!({ "call_id": "call_spelled", "transcript": "my number is (202) 555-0143, secret words" })),
         event(json!({ "call_id": "call_by_id", "transcript": "secret words ".repeat(1_000) })),
     ] {
@@ -35,8 +36,9 @@ fn store_with_persons() -> TestEnv {
          VALUES (1, '1', 'booked', 'Erased Person', 'erasedperson', '+1 202-555-0143', NULL, 0, 1, 'UTC', 0, 0, 0),
                 (1, '2', 'booked', 'Erased Person', 'erasedperson', NULL, 'call_by_id', 0, 1, 'UTC', 0, 0, 0),
                 (1, '3', 'booked', 'Other', 'other', '+12025550199', 'call_other', 0, 1, 'UTC', 0, 0, 0);
-         INSERT INTO calls (company_id, call_id, stage, from_number, transfers, first_event_at_ms, last_event_at_ms)
-         VALUES (1, 'call_numbered_old', 1, '+12025550143', '{}', 0, 0);
+         PRAGMA secure_delete = ON;
+         DELETE FROM bodies WHERE seq = (SELECT seq FROM events WHERE call_id = 'call_numbered_old');
+         DELETE FROM events WHERE call_id = 'call_numbered_old';
          INSERT INTO rejected (received_at_ms, method, path, headers, reason, diagnosis, body)
          VALUES (0, 'POST', '/', '{}', 'missing', '', CAST('from +12025550143' AS BLOB));";
     home.open_database().execute_batch(rows).unwrap();

@@ -221,7 +221,7 @@ pub(in crate::storage::sqlite) fn count_differing_totals(
     conn: &Connection,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, StoreError> {
-    let mut next = Some(TotalsPosition::default());
+    let mut next = Some(TotalsPosition::START);
     let (mut calls, mut differing) = (0, 0);
     while let Some(position) = next {
         // A snapshot per period, so that the log can start over in between.

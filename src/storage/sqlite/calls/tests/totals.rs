@@ -148,7 +148,7 @@ proptest! {
 /// Corrects all totals, and merges a call between each check and its correction.
 fn correct_while_calls_arrive(conn: &Connection, key: &IdentityKey) -> usize {
     let mut corrected = 0;
-    let mut next = Some(TotalsPosition::default());
+    let mut next = Some(TotalsPosition::START);
     let mut arrived = 0;
     while let Some(position) = next {
         let check = check_period(conn, position).unwrap();
@@ -197,7 +197,7 @@ fn a_difference_is_not_corrected_twice() {
     let call = CallRecord::new(CallKind::Call, CompanyId::new(1), "", "call_1", CallStage::Ended, START_MS);
     apply(&conn, &key, &Change::Merge(Box::new(call)));
     conn.execute("DELETE FROM call_totals WHERE span = 1", []).unwrap();
-    let [first, second] = [(); 2].map(|()| check_period(&conn, TotalsPosition::default()).unwrap());
+    let [first, second] = [(); 2].map(|()| check_period(&conn, TotalsPosition::START).unwrap());
     assert_eq!(first.differing_totals(), 3, "all calls, those of the company and those without an agent");
     assert_eq!((first.correct(&conn).unwrap(), second.correct(&conn).unwrap()), (Some(3), None));
     assert_eq!(count_differing_totals(&conn, &mut |_| {}).unwrap(), 0);
