@@ -149,6 +149,5 @@ pub(crate) struct AgentNameView {
 pub(crate) struct RebuiltStatsView {
     /// Calls and chats that were counted.
     pub counted: u64,
-    /// Totals that differed.
     pub corrected_totals: u64,
 }

@@ -22,7 +22,6 @@ const MAX_CORRECTIONS: usize = 1_000;
 pub(in crate::storage::sqlite) struct PeriodCheck {
     /// What has to be added to the totals.
     differences: TotalsByKey,
-    /// Calls that were counted.
     pub(in crate::storage::sqlite) calls: u64,
     pub(in crate::storage::sqlite) position: TotalsPosition,
     /// Where to continue; `None` at the end.

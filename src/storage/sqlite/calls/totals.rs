@@ -1,7 +1,7 @@
 //! Totals of calls: sums per period, set of calls and value, kept in step with the rows of calls.
 //!
-//! Whoever changes a row adds the difference to [`PendingTotals`] and writes them in the same transaction, so that totals
-//! and rows agree at any commit. Differences are added, never assigned: their order does not matter.
+//! A function that changes a row adds the difference to [`PendingTotals`], which is written in the same transaction, so
+//! that totals and rows agree at any commit. Differences are added, never assigned: their order does not matter.
 
 use std::collections::{BTreeMap, HashMap};
 
