@@ -46,10 +46,8 @@ impl BlockBuilder {
     }
 }
 
-/// A decompressed block.
 pub(super) struct Block {
     raw: Vec<u8>,
-    /// Ascending by number.
     places: Vec<(Seq, Range<usize>)>,
 }
 

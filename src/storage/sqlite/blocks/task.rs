@@ -26,8 +26,8 @@ const MIN_IDLE_BYTES: u64 = 256 * 1024;
 const IDLE_CHECKS: u32 = 2;
 /// Time after which a body is compressed in any case.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
-/// Pause after a block, as a multiple of the time that it took: while no events arrive, while some do, and while there are
-/// so many that compressing would take the processor from intake. In the last case more and more bodies wait.
+/// Pause after a block, as a multiple of the time that it took: while no events arrive, while some do, and while intake
+/// needs the processor. In the last case more and more bodies wait.
 const PAUSE_FACTOR_IDLE: u32 = 1;
 const PAUSE_FACTOR: u32 = 3;
 const PAUSE_FACTOR_BUSY: u32 = 30;

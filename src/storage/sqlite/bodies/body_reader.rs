@@ -8,7 +8,6 @@ use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::blocks::BlockReader;
 use crate::storage::{BodyError, Seq};
 
-/// Where a body is.
 enum BodyPlace {
     Row(Vec<u8>),
     File(BodyLocation),

@@ -23,7 +23,6 @@ pub(in crate::storage::sqlite) struct WriterStatus {
     pub(in crate::storage::sqlite) checkpoint_thread: ThreadWaker,
     /// Writes since the checkpoint thread was woken.
     writes: AtomicUsize,
-    /// Events stored so far.
     pub(in crate::storage::sqlite) appended_events: AtomicU64,
     /// Whether the latest transaction failed.
     unavailable: AtomicBool,
