@@ -11,7 +11,7 @@ use crate::base::escape::escape_json;
 
 /// Rows are printed as soon as they are found.
 pub(super) struct ListOutput<'a> {
-    /// `None` prints JSON.
+    /// Without a header the rows are printed as JSON.
     header: Option<&'a [&'a str]>,
     has_rows: bool,
 }
@@ -41,7 +41,7 @@ impl<'a> ListOutput<'a> {
         let columns = terminal::columns();
         let escape_row = |row: Vec<String>| row.iter().map(|cell| escape_text(cell).into_owned()).collect();
         let lines = TextTable::new(header, rows.into_iter().map(escape_row).collect()).into_lines(columns);
-        // A program that reads the lines expects one header. On a terminal each part is a table of its own.
+        // A program that reads the lines expects one header. On a terminal each part is a separate table.
         let repeats_header = self.has_rows && columns.is_none();
         lines.into_iter().skip(usize::from(repeats_header)).try_for_each(print_line)
     }

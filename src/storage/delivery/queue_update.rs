@@ -34,9 +34,9 @@ pub struct QueueUpdate {
 /// The outcome of a [`QueueUpdate`], whose parts fail independently.
 #[derive(Debug)]
 pub struct QueueUpdateOutcome {
-    /// Number of refused settlements.
+    /// Number of settlements that were refused because their leases were lost.
     pub refused: Result<usize, StoreError>,
-    /// `None` without a plan.
+    /// `None` when the update had no events to plan.
     pub planned: Result<Option<PlanOutcome>, StoreError>,
     /// In the order in which they are to be attempted.
     pub claimed: Result<Vec<ClaimedDelivery>, StoreError>,

@@ -78,7 +78,6 @@ pub(crate) struct SqliteStore {
     plan_cache: Arc<PlanCache>,
     /// The number of the latest claim. Begins at random, so that a number does not return after a restart.
     claim_number: AtomicI64,
-    /// Wakes subscribers.
     changes: watch::Sender<StoreChanges>,
     url: SqliteUrl,
     /// The database file as it was opened, to notice when another one takes its place.

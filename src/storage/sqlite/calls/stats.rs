@@ -281,7 +281,7 @@ fn text_at<'a>(row: &'a Row, column: usize) -> rusqlite::Result<Option<&'a str>>
 struct Periods {
     span: Span,
     first: i64,
-    /// Exclusive.
+    /// The first one that is not part of the range.
     end: i64,
 }
 

@@ -223,7 +223,6 @@ pub(super) fn write_totals(conn: &Connection, totals: &TotalsByKey) -> Result<()
     Ok(())
 }
 
-/// The columns of [`totals_from_row`].
 pub(super) const TOTALS_COLUMNS: &str = "calls, timed, duration_ms, cents, millionths, evaluated, successful";
 
 /// Reads [`TOTALS_COLUMNS`] that begin at the column `at`.

@@ -98,7 +98,6 @@ fn matches(delivery: &TestDelivery, filter: &DeliveryFilter) -> bool {
         && filter.reason.as_ref().is_none_or(|reason| delivery.note == Some(reason))
 }
 
-/// Combinations of two conditions.
 fn filters() -> Vec<DeliveryFilter> {
     use DeliveryState::{Dead, Pending, Scheduled, Skipped, Succeeded};
     let text = |text: &str| Some(text.to_owned());

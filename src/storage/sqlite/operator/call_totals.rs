@@ -5,7 +5,6 @@ use crate::storage::sqlite::calls;
 use crate::storage::{StoreError, TotalsCorrection, TotalsPosition};
 
 impl OperatorStore {
-    /// As [`CallStore::correct_call_totals`](crate::storage::CallStore::correct_call_totals).
     pub(in crate::storage::sqlite) fn correct_call_totals(
         &mut self,
         position: TotalsPosition,
