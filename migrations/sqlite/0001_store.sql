@@ -165,7 +165,7 @@ CREATE INDEX deliveries_due ON deliveries (handler_id, company_id, due_ms) WHERE
 CREATE INDEX deliveries_untried ON deliveries (handler_id, company_id, due_ms)
   WHERE due_ms IS NOT NULL AND state = 0 AND restarted = 0;
 -- Lists by state or reason. Deliveries that succeeded, which are nearly all, are in neither.
-CREATE INDEX deliveries_ended ON deliveries (handler_id, state, event_seq) WHERE state = 4 OR state = 5;
+CREATE INDEX deliveries_ended ON deliveries (handler_id, state, event_seq, updated_ms) WHERE state = 4 OR state = 5;
 CREATE INDEX deliveries_reasons ON deliveries (handler_id, note, event_seq) WHERE note IS NOT NULL;
 -- Dead for want of the body, which is looked for again.
 CREATE INDEX deliveries_body_unread ON deliveries (handler_id, event_seq) WHERE state = 4 AND body_unread = 1;

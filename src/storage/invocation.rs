@@ -1,8 +1,11 @@
 //! Invocations of custom functions, as the invocation ledger records them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::base::histogram::LogHistogram;
 use crate::base::id::{CompanyId, InstanceId};
 
 /// The state of an invocation in the ledger.
@@ -170,4 +173,44 @@ pub struct InvocationFilter {
     /// Received at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
     pub until_ms: Option<i64>,
+}
+
+/// Selects what is counted, and by what it is grouped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatencyFilter {
+    /// The name of the only function.
+    pub name: Option<String>,
+    /// The slug of the only company.
+    pub company: Option<String>,
+    /// Received at or after this time, in milliseconds since the Unix epoch; rounded down to an hour.
+    pub since_ms: Option<i64>,
+    /// Received before this time; rounded up to an hour.
+    pub until_ms: Option<i64>,
+    pub grouping: LatencyGrouping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatencyGrouping {
+    Name,
+    Company,
+    /// The day in UTC.
+    Day,
+    Hour,
+}
+
+/// The counts of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatencyGroup {
+    pub by_outcome: BTreeMap<String, u64>,
+    /// Durations in milliseconds, of all outcomes together.
+    pub durations: LogHistogram,
+}
+
+/// The groups by name, by slug, or by the time at which they begin in milliseconds since the Unix epoch.
+pub(crate) type LatencyGroups = BTreeMap<LatencyKey, LatencyGroup>;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LatencyKey {
+    Text(String),
+    StartMs(i64),
 }

@@ -66,8 +66,8 @@ pub(crate) use inspection::{
     FindingSeverity, InspectionDepth, InspectionProgress, StoreFile, StoreFinding, StoreInspection,
 };
 pub(crate) use invocation::{
-    BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, NewInvocation,
-    SignatureUse, StoredAnswer,
+    BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, LatencyFilter,
+    LatencyGroup, LatencyGrouping, LatencyGroups, LatencyKey, NewInvocation, SignatureUse, StoredAnswer,
 };
 #[cfg(test)]
 pub(crate) use leadership::ScriptedLeadership;

@@ -28,7 +28,8 @@ pub(crate) use events::{
     UndeliveredStateView,
 };
 pub(crate) use function::{
-    FunctionTableView, FunctionTestView, FunctionView, InvocationStateView, InvocationView, RetellToolView,
+    FunctionGroupView, FunctionStatsView, FunctionTableView, FunctionTestView, FunctionView, InvocationStateView,
+    InvocationView, RetellToolView,
 };
 pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 pub(crate) use receiver::{

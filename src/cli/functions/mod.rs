@@ -1,13 +1,15 @@
-//! `functions list|show|test|calls|schema|export|import`.
+//! `functions list|show|test|calls|stats|schema|export|import`.
 
 mod export_import;
 mod invocations;
+mod stats;
 mod test;
 
 use clap::{Args, Subcommand};
 
 use self::export_import::{FunctionsImportArgs, export_functions};
 use self::invocations::FunctionsCallsArgs;
+use self::stats::FunctionsStatsArgs;
 use self::test::FunctionsTestArgs;
 use super::context;
 use super::output::{self, CliResult};
@@ -28,6 +30,8 @@ pub(super) enum FunctionsCommand {
     Test(FunctionsTestArgs),
     /// List invocations, newest first, with their arguments, answers and errors
     Calls(FunctionsCallsArgs),
+    /// Count the invocations of the last 90 days, with their durations
+    Stats(FunctionsStatsArgs),
     /// Print the tool objects for `general_tools` of a Retell LLM, with the URLs of this receiver
     Schema(FunctionsSchemaArgs),
     /// Print the functions as JSON without secrets
@@ -70,6 +74,7 @@ impl FunctionsCommand {
             Self::Show(show) => show.run(&settings),
             Self::Test(test) => test.run(&settings).await,
             Self::Calls(calls) => calls.run().await,
+            Self::Stats(stats) => stats.run().await,
             Self::Schema(schema) => schema.run(&settings),
             Self::Export => export_functions(&settings),
             Self::Import(import) => import.run(),

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use crate::storage::{
-    BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, NewInvocation, SignatureUse, StoreError,
+    BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, LatencyFilter, LatencyGroups,
+    NewInvocation, SignatureUse, StoreError,
 };
 
 /// The invocation ledger. `Ok` from a method that writes means that the write survives a crash of the process; it is
@@ -40,4 +41,7 @@ pub trait InvocationStore: Send + Sync {
 
     /// At most `limit` matching invocations, the latest first.
     async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
+
+    /// Numbers and durations of the invocations of the last 90 days that have ended.
+    async fn invocation_stats(&self, filter: LatencyFilter) -> Result<LatencyGroups, StoreError>;
 }

@@ -96,7 +96,7 @@ impl DeliveryQuery {
         let selects_events = event_filter != EventFilter::default() || self.company_id.is_some();
         let by_event =
             if selects_events { Some(find_candidates(conn, key, &event_filter, self.company_id)?) } else { None };
-        let few_events = by_event.as_deref().map(|ranges| self.are_few(conn, ranges)).transpose()?;
+        let event_count = by_event.as_deref().map(|ranges| self.count_candidates(conn, ranges)).transpose()?;
         for index in 0..self.handlers.len() {
             let handler = &self.handlers[index];
             let by_delivery = match &handler.named_event_seqs {
@@ -108,7 +108,7 @@ impl DeliveryQuery {
                 (None, None) => vec![SeqRange::index("event_seq", ALL_DELIVERIES, [handler.id.0.into()])],
                 (None, Some(by_event)) => by_event.clone(),
                 (Some(by_delivery), Some(by_event))
-                    if few_events == Some(true) && !self.are_few(conn, &by_delivery)? =>
+                    if event_count < Some(self.count_candidates(conn, &by_delivery)?) =>
                 {
                     by_event.clone()
                 }
@@ -119,9 +119,9 @@ impl DeliveryQuery {
         Ok(())
     }
 
-    fn are_few(&self, conn: &Connection, ranges: &[SeqRange]) -> Result<bool, StoreError> {
-        let found = merge_ranges(conn, ranges, self.bounds, Order::NewestFirst, MAX_CANDIDATES)?;
-        Ok(found.len() < MAX_CANDIDATES)
+    /// The number of candidates, at most [`MAX_CANDIDATES`].
+    fn count_candidates(&self, conn: &Connection, ranges: &[SeqRange]) -> Result<usize, StoreError> {
+        Ok(merge_ranges(conn, ranges, self.bounds, Order::NewestFirst, MAX_CANDIDATES)?.len())
     }
 
     /// The candidates by state or reason; `None` when the filter selects too many for these indexes, such as deliveries

@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::invocation_list::list_invocations;
+use super::invocation_totals::{self, EndedRun};
 use crate::storage::sqlite::SqliteStore;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
-    NewInvocation, SignatureUse, StoreError, StoredAnswer,
+    LatencyFilter, LatencyGroups, NewInvocation, SignatureUse, StoreError, StoredAnswer,
 };
 
 #[async_trait]
@@ -49,6 +50,14 @@ impl InvocationStore for SqliteStore {
             list_invocations(&reader.conn, &filter, limit)
         };
         self.readers.read(list).await
+    }
+
+    async fn invocation_stats(&self, filter: LatencyFilter) -> Result<LatencyGroups, StoreError> {
+        let read = move |reader: &ReaderContext| {
+            reader.ledger.clone()?;
+            invocation_totals::read_stats(&reader.conn, &filter)
+        };
+        self.readers.read(read).await
     }
 }
 
@@ -180,22 +189,27 @@ fn insert(conn: &Connection, new: &NewInvocation, signature_seen: bool) -> Resul
 fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
     // No row has this key and owner when the invocation has been erased, purged, replaced or taken over meanwhile; its
     // answer is then not kept.
-    conn.prepare_cached(
-        "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, truncated = ?6,
-           reason = ?7
-         WHERE key = ?1 AND owner = ?8",
-    )?
-    .execute(params![
-        ended.key,
-        ended.state.as_str(),
-        ended.ended_at_ms,
-        ended.answer.content_type,
-        ended.answer.body.as_ref(),
-        ended.answer.truncated,
-        ended.reason,
-        ended.owner.as_str(),
-    ])?;
-    Ok(())
+    let run = conn
+        .prepare_cached(
+            "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, truncated = ?6,
+               reason = ?7
+             WHERE key = ?1 AND owner = ?8 RETURNING company_id, function, received_at_ms",
+        )?
+        .query_row(
+            params![
+                ended.key,
+                ended.state.as_str(),
+                ended.ended_at_ms,
+                ended.answer.content_type,
+                ended.answer.body.as_ref(),
+                ended.answer.truncated,
+                ended.reason,
+                ended.owner.as_str(),
+            ],
+            |row| Ok(EndedRun { company_id: row.get(0)?, function: row.get(1)?, received_at_ms: row.get(2)? }),
+        )
+        .optional()?;
+    run.map_or(Ok(()), |run| invocation_totals::count(conn, &run, ended.state.as_str(), ended.ended_at_ms))
 }
 
 /// Releases the invocations that the previous process was running. The lock of the store proves that it has ended, so
@@ -243,7 +257,8 @@ fn purge(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: us
              (SELECT id, seen_at_ms FROM invocation_signatures ORDER BY id LIMIT ?2) WHERE seen_at_ms < ?1)",
         )?
         .execute(params![signatures_before_ms, limit])?;
-    Ok(invocations + signatures)
+    let totals = invocation_totals::purge(conn, before_ms, limit)?;
+    Ok(invocations + signatures + totals)
 }
 
 #[cfg(test)]

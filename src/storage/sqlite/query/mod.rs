@@ -6,6 +6,8 @@
 
 mod event_query;
 mod index_range;
+#[cfg(test)]
+mod pages;
 pub(super) mod time_range;
 
 pub(super) use self::event_query::{EventQuery, all_events, find_candidates, json_list};
