@@ -31,17 +31,16 @@ CREATE INDEX invocations_by_function ON invocations (company_id, function, state
 CREATE INDEX invocations_by_time ON invocations (received_at_ms);
 CREATE INDEX invocations_by_name ON invocations (invocation);
 
--- Statistics: numbers of invocations that have ended, changed in the transaction that ends one. They have no personal
--- data, and are kept for 90 days, while the invocations are deleted after one.
+-- Statistics: numbers of invocations that have ended (src/storage/sqlite/latency_totals).
 CREATE TABLE invocation_totals (
-  company_id  INTEGER NOT NULL,  -- 0 for all companies together
-  span        INTEGER NOT NULL,  -- hours in the period: 1 or 24
-  start       INTEGER NOT NULL,  -- number of the period, counted from the Unix epoch
-  function    TEXT NOT NULL,
-  state       TEXT NOT NULL,
-  bucket      INTEGER NOT NULL,  -- of the time from receipt to answer in milliseconds (src/base/histogram.rs)
-  invocations INTEGER NOT NULL,
-  PRIMARY KEY (company_id, span, start, function, state, bucket)
+  company_id INTEGER NOT NULL,  -- 0 for all companies together
+  span       INTEGER NOT NULL,  -- hours in the period: 1 or 24
+  start      INTEGER NOT NULL,  -- number of the period, counted from the Unix epoch
+  name       TEXT NOT NULL,     -- of the function
+  outcome    TEXT NOT NULL,     -- state of the invocation
+  bucket     INTEGER NOT NULL,  -- of the duration in milliseconds (src/base/histogram.rs)
+  count      INTEGER NOT NULL,
+  PRIMARY KEY (company_id, span, start, name, outcome, bucket)
 ) STRICT, WITHOUT ROWID;
 
 -- The request on which a signature was first seen. A signature does not cover the URL, so a captured request could

@@ -185,6 +185,18 @@ CREATE TABLE attempts (
   PRIMARY KEY (handler_id, event_seq, started_at_ms, attempt)
 ) STRICT, WITHOUT ROWID;
 
+-- Statistics: numbers of attempts (src/storage/sqlite/latency_totals).
+CREATE TABLE attempt_totals (
+  company_id INTEGER NOT NULL,  -- 0 for all companies together
+  span       INTEGER NOT NULL,  -- hours in the period: 1 or 24
+  start      INTEGER NOT NULL,  -- number of the period, counted from the Unix epoch
+  name       TEXT NOT NULL,     -- of the handler
+  outcome    TEXT NOT NULL,
+  bucket     INTEGER NOT NULL,  -- of the duration in milliseconds (src/base/histogram.rs)
+  count      INTEGER NOT NULL,
+  PRIMARY KEY (company_id, span, start, name, outcome, bucket)
+) STRICT, WITHOUT ROWID;
+
 -- One row per call, merged from its events. New rows are appended, and the index of ids has 8 bytes per call, so a merge
 -- changes few pages. A matching key has to be compared with the company and the call id.
 CREATE TABLE calls (

@@ -11,6 +11,7 @@ mod erase;
 mod events;
 mod functions;
 mod input;
+mod latency_stats;
 mod list_args;
 mod list_output;
 mod output;

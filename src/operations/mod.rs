@@ -15,6 +15,7 @@ pub(crate) mod functions;
 pub(crate) mod import;
 pub(crate) mod inbound;
 mod interface;
+mod latency_stats;
 pub(crate) mod purge;
 pub(crate) mod receiver;
 pub(crate) mod rejected;

@@ -1,7 +1,5 @@
 //! Custom functions, their invocations, and the tools with which Retell invokes them.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::Value;
 
@@ -71,33 +69,6 @@ pub(crate) struct InvocationView {
     pub truncated: bool,
     /// The cause of the failure, without personal data.
     pub reason: Option<String>,
-}
-
-/// Numbers and durations of invocations that have ended.
-#[derive(Serialize)]
-pub(crate) struct FunctionStatsView {
-    /// The start of the first hour that is counted, in milliseconds since the Unix epoch.
-    pub since_ms: Option<i64>,
-    /// The end of the last hour that is counted.
-    pub until_ms: Option<i64>,
-    /// What the groups are: `function`, `company`, `day` or `hour`.
-    pub by: &'static str,
-    pub groups: Vec<FunctionGroupView>,
-}
-
-#[derive(Serialize)]
-pub(crate) struct FunctionGroupView {
-    /// The function or the slug of the company; `None` for a group of a time.
-    pub key: Option<String>,
-    /// The start of the day or hour, in milliseconds since the Unix epoch.
-    pub start_ms: Option<i64>,
-    pub count: u64,
-    /// By the state in which the invocations ended.
-    pub by_state: BTreeMap<String, u64>,
-    /// Within this time half of the invocations ended; at most a quarter more than measured, as the others.
-    pub p50_ms: Option<u64>,
-    pub p90_ms: Option<u64>,
-    pub p99_ms: Option<u64>,
 }
 
 /// The response of a receiver to a function call for a test.

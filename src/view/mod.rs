@@ -7,6 +7,7 @@ mod conversation;
 mod erasure;
 mod events;
 mod function;
+mod latency;
 mod named_value;
 mod purge;
 mod receiver;
@@ -28,9 +29,9 @@ pub(crate) use events::{
     UndeliveredStateView,
 };
 pub(crate) use function::{
-    FunctionGroupView, FunctionStatsView, FunctionTableView, FunctionTestView, FunctionView, InvocationStateView,
-    InvocationView, RetellToolView,
+    FunctionTableView, FunctionTestView, FunctionView, InvocationStateView, InvocationView, RetellToolView,
 };
+pub(crate) use latency::{LatencyGroupView, LatencyStatsView};
 pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 pub(crate) use receiver::{
     AlarmKindView, AlarmView, BreakerStateView, CompanyView, DoctorFinding, EventCountsView, FindingLevel,

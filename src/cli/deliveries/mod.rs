@@ -1,10 +1,11 @@
-//! `deliveries list|show|retry|cancel`, `dead` and `replay`.
+//! `deliveries list|show|stats|retry|cancel`, `dead` and `replay`.
 
 mod bulk;
 mod dead;
 mod outlook;
 mod replay;
 mod selector;
+mod stats;
 
 use clap::{Args, Subcommand};
 
@@ -13,6 +14,7 @@ pub(super) use self::dead::DeadCommand;
 pub(super) use self::outlook::print_outlook_table;
 pub(super) use self::replay::ReplayArgs;
 use self::selector::{DeliveryRef, DeliverySelector};
+use self::stats::DeliveriesStatsArgs;
 use super::context;
 use super::list_args::{CommonListArgs, ListFilterArgs, empty_text};
 use super::list_output::ListOutput;
@@ -32,6 +34,8 @@ pub(super) enum DeliveriesCommand {
     List(DeliveriesListArgs),
     /// Show the deliveries of one event, with every attempt
     Show(DeliveriesShowArgs),
+    /// Count the attempts of the last 90 days, with their durations
+    Stats(DeliveriesStatsArgs),
     /// Attempt dead deliveries, and those scheduled for another attempt, now
     Retry(DeliveriesRetryArgs),
     /// Cancel deliveries before their next attempt
@@ -109,6 +113,7 @@ impl DeliveriesCommand {
         match self {
             Self::List(list) => list.run().await,
             Self::Show(show) => show.run().await,
+            Self::Stats(stats) => stats.run().await,
             Self::Retry(DeliveriesRetryArgs { selector, states, bulk }) => {
                 bulk.run(bulk_operation(DeliveryChange::Retry, &selector, &states)).await
             }

@@ -2,15 +2,17 @@
 
 pub(crate) mod bulk_change;
 
+use super::latency_stats::latency_stats_view;
 use super::{ItemKind, OperationError, Principal};
 use crate::base::escape::escape_text;
 use crate::base::id::EventId;
 use crate::storage::{
-    AttemptOutcome, AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState, Position,
+    AttemptOutcome, AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState,
+    LatencyFilter, Position,
 };
 use crate::view::{
-    AttemptOutcomeView, AttemptView, DeliveryDetailsView, DeliveryStateView, DeliveryView, OutlookView,
-    UndeliveredStateView,
+    AttemptOutcomeView, AttemptView, DeliveryDetailsView, DeliveryStateView, DeliveryView, LatencyStatsView,
+    OutlookView, UndeliveredStateView,
 };
 
 /// A list of deliveries in progress, newest events first. It is read in pages, so that rows can be shown while the store is
@@ -42,6 +44,16 @@ impl DeliveryList {
         self.is_complete = page.next_before.is_none();
         Ok(Some(page.rows.into_iter().map(delivery_view).collect()))
     }
+}
+
+/// Numbers and durations of attempts, by group.
+pub(crate) async fn count_attempts(
+    store: &dyn DeliveryAdmin,
+    _principal: &Principal,
+    filter: LatencyFilter,
+) -> Result<LatencyStatsView, OperationError> {
+    let groups = store.attempt_stats(filter.clone()).await?;
+    Ok(latency_stats_view(&filter, groups))
 }
 
 /// The outcome of an event at every handler, or only at `handler`; [`OperationError::NotFound`] when that handler has

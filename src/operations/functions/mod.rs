@@ -7,23 +7,18 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::convert::convert_functions;
 pub(crate) use self::test::{FunctionTest, test_function};
+use super::latency_stats::latency_stats_view;
 use super::{ItemKind, OperationError, Principal};
 use crate::base::clock::to_unsigned_ms;
 use crate::base::escape::escape_text;
 use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, FunctionSettings, Settings};
 use crate::live::appointments;
 use crate::live::functions::{function_path, load_parameters, merge_builtins};
-use crate::storage::{
-    InvocationFilter, InvocationRow, InvocationState, InvocationStore, LatencyFilter, LatencyGroup, LatencyGrouping,
-    LatencyKey,
-};
-use crate::view::{
-    FunctionGroupView, FunctionStatsView, FunctionView, InvocationStateView, InvocationView, RetellToolView,
-};
+use crate::storage::{InvocationFilter, InvocationRow, InvocationState, InvocationStore, LatencyFilter};
+use crate::view::{FunctionView, InvocationStateView, InvocationView, LatencyStatsView, RetellToolView};
 
 /// Added to the receiver's timeout for Retell's timeout, so that the fallback still reaches Retell in time.
 const RETELL_TIMEOUT_MARGIN_MS: u64 = 5_000;
-const HOUR_MS: i64 = 3_600_000;
 
 /// Every function of a receiver with these settings: the configured ones merged with the built-in ones.
 pub(crate) fn all_functions(settings: &Settings) -> Result<Vec<FunctionSettings>, FieldError> {
@@ -86,38 +81,9 @@ pub(crate) async fn count_invocations(
     store: &dyn InvocationStore,
     _principal: &Principal,
     filter: LatencyFilter,
-) -> Result<FunctionStatsView, OperationError> {
-    let (since_ms, until_ms) = (filter.since_ms, filter.until_ms);
-    let by = match filter.grouping {
-        LatencyGrouping::Name => "function",
-        LatencyGrouping::Company => "company",
-        LatencyGrouping::Day => "day",
-        LatencyGrouping::Hour => "hour",
-    };
-    let groups = store.invocation_stats(filter).await?.into_iter().map(function_group_view).collect();
-    Ok(FunctionStatsView {
-        since_ms: since_ms.map(|ms| ms.div_euclid(HOUR_MS) * HOUR_MS),
-        until_ms: until_ms.map(|ms| -(-ms).div_euclid(HOUR_MS) * HOUR_MS),
-        by,
-        groups,
-    })
-}
-
-fn function_group_view((key, group): (LatencyKey, LatencyGroup)) -> FunctionGroupView {
-    let (key, start_ms) = match key {
-        LatencyKey::Text(text) => (Some(text), None),
-        LatencyKey::StartMs(ms) => (None, Some(ms)),
-    };
-    let durations = &group.durations;
-    FunctionGroupView {
-        key,
-        start_ms,
-        count: durations.total_count(),
-        p50_ms: durations.percentile(50),
-        p90_ms: durations.percentile(90),
-        p99_ms: durations.percentile(99),
-        by_state: group.by_outcome,
-    }
+) -> Result<LatencyStatsView, OperationError> {
+    let groups = store.invocation_stats(filter.clone()).await?;
+    Ok(latency_stats_view(&filter, groups))
 }
 
 /// The only invocation that matches a filter with an idempotency key; [`OperationError::NotFound`] when none does.

@@ -8,8 +8,8 @@ use super::{LEASE_MS, NOW_MS, TestStore, claim_request};
 use crate::base::id::CompanyId;
 use crate::storage::{
     AttemptOutcome, AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryChange, DeliveryFilter,
-    DeliveryOutlook, DeliveryState, HandlerId, HandlerRow, LeaseToken, NewEvent, PlanOutcome, PlannedDelivery, Role,
-    Seq, SettledDelivery, Settlement,
+    DeliveryOutlook, DeliveryState, HandlerId, HandlerRow, LatencyFilter, LatencyGrouping, LatencyKey, LeaseToken,
+    NewEvent, PlanOutcome, PlannedDelivery, Role, Seq, SettledDelivery, Settlement,
 };
 
 /// Stores an event and plans it; returns its sequence number.
@@ -91,6 +91,11 @@ pub(in crate::storage) async fn a_claim_takes_one_delivery_per_call_and_bounds_b
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, second)]);
     assert_eq!(store.settle_deliveries(handler, done, NOW_MS).await.unwrap(), 1);
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [], "a finished delivery stays finished");
+    let grouping = LatencyGrouping::Name;
+    let all = LatencyFilter { name: None, company: None, since_ms: None, until_ms: None, grouping };
+    let counted = store.attempt_stats(all).await.unwrap();
+    let group = &counted[&LatencyKey::Text("crm".to_owned())];
+    assert_eq!((group.by_outcome["done"], group.durations.percentile(50)), (1, Some(1)), "a repetition counts once");
 }
 
 /// The probes of a circuit breaker: of distinct calls, without those that have failed or were retried by an operator.

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use crate::base::id::EventId;
 use crate::storage::{
-    DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryPage, HandlerBacklog, Position, StoreError,
+    DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryPage, HandlerBacklog, LatencyFilter,
+    LatencyGroups, Position, StoreError,
 };
 
 /// Lists, counts and changes deliveries.
@@ -32,6 +33,9 @@ pub trait DeliveryAdmin: Send + Sync {
     /// `dead_since_ms`. A row with an unknown value is left out and named in [`HandlerBacklog::damage`], so that the other
     /// figures stay available for alarms.
     async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError>;
+
+    /// Numbers and durations of the attempts of the last 90 days.
+    async fn attempt_stats(&self, filter: LatencyFilter) -> Result<LatencyGroups, StoreError>;
 
     /// Selects deliveries, to be counted or changed in batches. Events that arrive later are not part of the selection.
     ///

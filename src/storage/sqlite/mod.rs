@@ -17,6 +17,7 @@ mod files;
 mod identity;
 mod inbound;
 mod inspection;
+mod latency_totals;
 mod ledger;
 mod open;
 mod operator;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_sequence;
+use crate::storage::sqlite::latency_totals::{EndedRun, PendingCounts, TotalsTable};
 use crate::storage::{
     AttemptRecord, DeliveryState, HandlerId, LeaseToken, Seq, SettledDelivery, Settlement, StoreError,
 };
@@ -16,14 +17,15 @@ pub(super) fn settle(
     now_ms: i64,
 ) -> Result<usize, StoreError> {
     let mut refused = 0;
+    let mut counts = AttemptCounts::default();
     // After an error the worker sends all of it again, which is safe: a delivery that is no longer running is left as
     // it is.
     for delivery in settled {
-        let ordering_key = match succeed_at_first_attempt(conn, handler, delivery, now_ms)? {
+        let ordering_key = match succeed_at_first_attempt(conn, handler, delivery, now_ms, &mut counts)? {
             Some(ordering_key) => Some(ordering_key),
             None => {
                 if let Some(attempt) = &delivery.attempt {
-                    insert_attempt(conn, handler, delivery.seq, attempt)?;
+                    insert_attempt(conn, handler, delivery.seq, attempt, &mut counts)?;
                 }
                 settle_delivery(conn, handler, delivery, now_ms)?
             }
@@ -36,16 +38,43 @@ pub(super) fn settle(
             None => refused += 1,
         }
     }
+    counts.write(conn, handler)?;
     Ok(refused)
+}
+
+/// Recorded attempts, each with the company of its delivery, that the totals do not count yet.
+#[derive(Default)]
+struct AttemptCounts<'a>(Vec<(i64, &'a AttemptRecord)>);
+
+impl AttemptCounts<'_> {
+    fn write(&self, conn: &Connection, handler: HandlerId) -> Result<(), StoreError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let name: String =
+            conn.prepare_cached("SELECT name FROM handlers WHERE id = ?1")?.query_row([handler], |row| row.get(0))?;
+        let mut pending = PendingCounts::default();
+        for (company_id, attempt) in &self.0 {
+            pending.add(&EndedRun {
+                company_id: *company_id,
+                name: &name,
+                outcome: attempt.outcome.as_str(),
+                began_at_ms: attempt.started_at_ms,
+                duration_ms: attempt.duration_ms,
+            });
+        }
+        pending.write(conn, TotalsTable::Attempts)
+    }
 }
 
 /// Settles what most deliveries come to, a successful first attempt, by one statement that records the attempt in the
 /// row of the delivery. `None` when it is something else, or when the delivery is not running under this lease.
-fn succeed_at_first_attempt(
+fn succeed_at_first_attempt<'a>(
     conn: &Connection,
     handler: HandlerId,
-    settled: &SettledDelivery,
+    settled: &'a SettledDelivery,
     now_ms: i64,
+    counts: &mut AttemptCounts<'a>,
 ) -> Result<Option<i64>, StoreError> {
     let (Settlement::Succeeded, Some(attempt)) = (&settled.settlement, &settled.attempt) else {
         return Ok(None);
@@ -54,13 +83,13 @@ fn succeed_at_first_attempt(
         return Ok(None);
     }
     // `restarted = 0 AND started_at_ms IS NULL`: the record of an attempt before a retry or replay stays.
-    Ok(conn
+    let recorded = conn
         .prepare_cached(
             "UPDATE deliveries SET state = 3, due_ms = NULL, attempts = 1, note = NULL, updated_ms = ?4, body_unread = 0,
                 claim = NULL, started_at_ms = ?5, duration_ms = ?6, status = ?7
              WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND claim = ?3 AND restarted = 0
                 AND started_at_ms IS NULL
-             RETURNING ordering_key",
+             RETURNING ordering_key, company_id",
         )?
         .query_row(
             params![
@@ -72,9 +101,12 @@ fn succeed_at_first_attempt(
                 attempt.duration_ms,
                 attempt.status
             ],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )
-        .optional()?)
+        .optional()?;
+    let Some((ordering_key, company_id)) = recorded else { return Ok(None) };
+    counts.0.push((company_id, attempt));
+    Ok(Some(ordering_key))
 }
 
 /// Returns the ordering key of the delivery, or `None` when it is not running under this lease any more: it was claimed
@@ -144,11 +176,18 @@ fn release_delivery(
         .optional()?)
 }
 
-fn insert_attempt(conn: &Connection, handler: HandlerId, seq: Seq, attempt: &AttemptRecord) -> Result<(), StoreError> {
+fn insert_attempt<'a>(
+    conn: &Connection,
+    handler: HandlerId,
+    seq: Seq,
+    attempt: &'a AttemptRecord,
+    counts: &mut AttemptCounts<'a>,
+) -> Result<(), StoreError> {
     // Nothing is recorded for an event that was erased or removed during the attempt: the response excerpt may repeat
-    // what was in the event. OR REPLACE and the comparison with `started_at_ms` make a repeated settlement harmless.
-    conn.prepare_cached(
-        "INSERT OR REPLACE INTO attempts (handler_id, event_seq, started_at_ms, attempt, duration_ms, outcome, status,
+    // what was in the event. OR IGNORE and the comparison with `started_at_ms` make a repeated settlement harmless.
+    let inserted = conn
+        .prepare_cached(
+        "INSERT OR IGNORE INTO attempts (handler_id, event_seq, started_at_ms, attempt, duration_ms, outcome, status,
             error, answer)
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
          WHERE EXISTS (SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms IS NOT ?3)
@@ -165,5 +204,10 @@ fn insert_attempt(conn: &Connection, handler: HandlerId, seq: Seq, attempt: &Att
         attempt.error,
         attempt.answer
     ])?;
+    if inserted > 0 {
+        let mut company =
+            conn.prepare_cached("SELECT company_id FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2")?;
+        counts.0.push((company.query_row(params![handler, seq], |row| row.get(0))?, attempt));
+    }
     Ok(())
 }

@@ -6,12 +6,13 @@ use async_trait::async_trait;
 
 use crate::base::id::EventId;
 use crate::storage::sqlite::deliveries::DeliveryQuery;
+use crate::storage::sqlite::latency_totals::{self, TotalsTable};
 use crate::storage::sqlite::operator::{DeliveryCursor, OperatorThread};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::{SqliteStore, deliveries, overview};
 use crate::storage::{
     ChangedBatch, CountedBatch, DeliveryAdmin, DeliveryChange, DeliveryFilter, DeliveryOutlook, DeliveryPage,
-    DeliverySelection, HandlerBacklog, Position, Seq, StoreError,
+    DeliverySelection, HandlerBacklog, LatencyFilter, LatencyGroups, Position, Seq, StoreError,
 };
 
 #[async_trait]
@@ -43,6 +44,12 @@ impl DeliveryAdmin for SqliteStore {
     async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError> {
         let max_counted = i64::try_from(max_counted).unwrap_or(i64::MAX);
         self.readers.read(move |reader| Ok(overview::backlogs(&reader.conn, max_counted, dead_since_ms)?.1)).await
+    }
+
+    async fn attempt_stats(&self, filter: LatencyFilter) -> Result<LatencyGroups, StoreError> {
+        let read =
+            move |reader: &ReaderContext| latency_totals::read_stats(&reader.conn, TotalsTable::Attempts, &filter);
+        self.readers.read(read).await
     }
 
     async fn select_deliveries(&self, filter: DeliveryFilter) -> Result<Box<dyn DeliverySelection>, StoreError> {

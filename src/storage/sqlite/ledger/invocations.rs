@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::invocation_list::list_invocations;
-use super::invocation_totals::{self, EndedRun};
 use crate::storage::sqlite::SqliteStore;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
+use crate::storage::sqlite::latency_totals::{self, EndedRun, PendingCounts, TotalsTable};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
@@ -55,7 +55,7 @@ impl InvocationStore for SqliteStore {
     async fn invocation_stats(&self, filter: LatencyFilter) -> Result<LatencyGroups, StoreError> {
         let read = move |reader: &ReaderContext| {
             reader.ledger.clone()?;
-            invocation_totals::read_stats(&reader.conn, &filter)
+            latency_totals::read_stats(&reader.conn, TotalsTable::Invocations, &filter)
         };
         self.readers.read(read).await
     }
@@ -206,10 +206,19 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
                 ended.reason,
                 ended.owner.as_str(),
             ],
-            |row| Ok(EndedRun { company_id: row.get(0)?, function: row.get(1)?, received_at_ms: row.get(2)? }),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()?;
-    run.map_or(Ok(()), |run| invocation_totals::count(conn, &run, ended.state.as_str(), ended.ended_at_ms))
+    let Some((company_id, function, began_at_ms)): Option<(i64, String, i64)> = run else { return Ok(()) };
+    let mut counts = PendingCounts::default();
+    counts.add(&EndedRun {
+        company_id,
+        name: &function,
+        outcome: ended.state.as_str(),
+        began_at_ms,
+        duration_ms: ended.ended_at_ms - began_at_ms,
+    });
+    counts.write(conn, TotalsTable::Invocations)
 }
 
 /// Releases the invocations that the previous process was running. The lock of the store proves that it has ended, so
@@ -257,7 +266,7 @@ fn purge(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: us
              (SELECT id, seen_at_ms FROM invocation_signatures ORDER BY id LIMIT ?2) WHERE seen_at_ms < ?1)",
         )?
         .execute(params![signatures_before_ms, limit])?;
-    let totals = invocation_totals::purge(conn, before_ms, limit)?;
+    let totals = latency_totals::purge(conn, TotalsTable::Invocations, before_ms, limit)?;
     Ok(invocations + signatures + totals)
 }
 

@@ -5,7 +5,6 @@
 //! power cut from then on.
 
 mod invocation_list;
-mod invocation_totals;
 pub(super) mod invocations;
 mod start;
 
