@@ -65,7 +65,7 @@ impl EventHandler for NoopHandler {
 async fn main() {
     let args = DispatchArgs::parse();
     let folder = tempfile::tempdir().unwrap();
-    let sink = start_destination_server().await;
+    let sink = start_destination_server();
     let (settings, names) = handler_settings(&args.handler, &sink);
     store_backlog(folder.path(), &args, &names).await;
     let memory_before = ProcessStats::read().resident_bytes.unwrap_or_default();
@@ -116,7 +116,7 @@ fn database_url(folder: &Path) -> String {
 }
 
 /// Starts the server to which `forward` posts, and returns its URL.
-async fn start_destination_server() -> String {
+fn start_destination_server() -> String {
     let app = Router::new().route("/", post(async |_: axum::body::Bytes| StatusCode::NO_CONTENT));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -38,8 +38,26 @@ pub(super) struct StoreBatch {
     /// `None` while the worker has no room for further deliveries.
     pub(super) claim: Option<ClaimRequest>,
     pub(super) position: PlanPosition,
-    /// When the next delivery is due; `None` when that has to be read.
-    pub(super) known_due_ms: Option<Option<i64>>,
+    pub(super) next_due: NextDue,
+}
+
+/// When the next delivery of a handler is due.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum NextDue {
+    /// Has to be read from the store.
+    #[default]
+    Unknown,
+    /// `None` when no delivery waits for its time.
+    Known(Option<i64>),
+}
+
+impl NextDue {
+    fn known_ms(self) -> Option<i64> {
+        match self {
+            Self::Known(due_ms) => due_ms,
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// Where a worker is in the journal.
@@ -63,8 +81,7 @@ pub(super) struct StoreBatchResult {
     pub(super) token: Option<PlanToken>,
     /// Whether anything was settled, planned or claimed. If not, the worker waits for events.
     pub(super) made_progress: bool,
-    /// When the next delivery is due; `None` when that is not known.
-    pub(super) known_due_ms: Option<Option<i64>>,
+    pub(super) next_due: NextDue,
     /// Milliseconds until the next delivery can be claimed; negative when it is due already, `None` when there is none
     /// or the worker has no room.
     pub(super) due_in_ms: Option<i64>,
@@ -112,25 +129,25 @@ impl StoreBatch {
         let upkeep = self.upkeep.run(&*self.queue, self.handler_id, self.now_ms).await;
         let upkeep = ok_or_keep(upkeep, &mut error);
         // Reads first: they run on a reader and do not wait for the writer.
-        let (read, due_ms) = tokio::join!(self.plan_next_events(), self.read_due_ms());
+        let (read, next_due) = tokio::join!(self.plan_next_events(), self.read_next_due());
         let read = ok_or_keep(read, &mut error).unwrap_or(ReadPlan {
             plan: None,
             counts: PlannedCounts::default(),
             token: self.position.token,
         });
-        let known_due_ms = ok_or_keep(due_ms, &mut error);
+        let next_due = ok_or_keep(next_due, &mut error).unwrap_or_default();
         // Before the claim, in a separate transaction: if the renewal failed, the leases may have ended, and the claim
         // would take the deliveries that this worker is attempting. It is skipped then.
         let renewal = self.renew_leases().await;
         let due_before_ms = self.claim.as_ref().map(|claim| claim.due_before_ms);
-        let update = self.build_update(read.plan, known_due_ms.flatten(), renewal.is_ok());
+        let update = self.build_update(read.plan, next_due.known_ms(), renewal.is_ok());
         let mut result = StoreBatchResult {
             claimed: Vec::new(),
             skipped_count: 0,
             planned: read.counts,
             token: read.token,
             made_progress: read.counts.events > 0 || !self.settled.is_empty(),
-            known_due_ms,
+            next_due,
             due_in_ms: None,
             has_waiting: false,
             unsettled: Vec::new(),
@@ -146,7 +163,7 @@ impl StoreBatch {
                 Err(error) => result.fail(error, self.settled),
             }
         }
-        let due_ms = result.known_due_ms.flatten();
+        let due_ms = result.next_due.known_ms();
         result.due_in_ms = due_ms.zip(due_before_ms).map(|(due_ms, before_ms)| due_ms.saturating_sub(before_ms));
         result
     }
@@ -179,10 +196,10 @@ impl StoreBatch {
         Ok(ReadPlan { plan, counts, token: Some(batch.token) })
     }
 
-    async fn read_due_ms(&self) -> Result<Option<i64>, StoreError> {
-        match self.known_due_ms {
-            Some(due_ms) => Ok(due_ms),
-            None => self.queue.next_due_ms(self.handler_id).await,
+    async fn read_next_due(&self) -> Result<NextDue, StoreError> {
+        match self.next_due {
+            NextDue::Unknown => self.queue.next_due_ms(self.handler_id).await.map(NextDue::Known),
+            known @ NextDue::Known(_) => Ok(known),
         }
     }
 
@@ -230,7 +247,7 @@ impl StoreBatchResult {
         }
         self.claimed = ok_or_keep(outcome.claimed, &mut self.error).unwrap_or_default();
         self.made_progress |= !self.claimed.is_empty();
-        self.known_due_ms = Some(outcome.next_due_ms);
+        self.next_due = NextDue::Known(outcome.next_due_ms);
         self.has_waiting = outcome.has_waiting;
     }
 
@@ -239,7 +256,7 @@ impl StoreBatchResult {
         self.error = Some(error);
         self.unsettled = settled;
         self.token = None;
-        self.known_due_ms = None;
+        self.next_due = NextDue::Unknown;
     }
 }
 

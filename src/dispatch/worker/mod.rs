@@ -191,7 +191,7 @@ impl Worker {
             settled: self.unstored_settlements.drain(..settled_count).collect(),
             claim: self.build_claim(),
             position: self.known.position(),
-            known_due_ms: self.known.due_ms(),
+            next_due: self.known.next_due(),
         };
         async move { Some(batch.run().await) }.boxed()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::dispatch::store_batch::{PlanPosition, StoreBatchResult};
+use crate::dispatch::store_batch::{NextDue, PlanPosition, StoreBatchResult};
 use crate::storage::{PlanToken, WakeUps};
 
 /// How long the position is kept in memory only, while events arrive that become no delivery. After a crash these events
@@ -18,7 +18,7 @@ pub(super) struct KnownState {
     unstored_since: Option<Instant>,
     /// Whether most events of the last batch became deliveries.
     matches_most: bool,
-    due_ms: Option<Option<i64>>,
+    next_due: NextDue,
     external_changes: u64,
 }
 
@@ -28,17 +28,17 @@ impl KnownState {
         let changes = wake_ups.external_changes();
         if changes != self.external_changes {
             self.external_changes = changes;
-            self.due_ms = None;
+            self.next_due = NextDue::Unknown;
         }
     }
 
     /// Forgets when the next delivery is due, after changes that do not tell.
     pub(super) fn forget_due(&mut self) {
-        self.due_ms = None;
+        self.next_due = NextDue::Unknown;
     }
 
-    pub(super) fn due_ms(&self) -> Option<Option<i64>> {
-        self.due_ms
+    pub(super) fn next_due(&self) -> NextDue {
+        self.next_due
     }
 
     pub(super) fn position(&self) -> PlanPosition {
@@ -53,7 +53,7 @@ impl KnownState {
 
     pub(super) fn record_batch(&mut self, batch: &StoreBatchResult) {
         self.token = batch.token;
-        self.due_ms = batch.known_due_ms;
+        self.next_due = batch.next_due;
         if batch.planned.events > 0 {
             self.matches_most = 2 * batch.planned.deliveries > batch.planned.events;
         }

@@ -215,6 +215,7 @@ pub struct ClaimRequest {
 
 /// A delivery that was claimed for an attempt.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each of which another module reads")]
 pub struct ClaimedDelivery {
     pub event: StoredEvent,
     pub lease: LeaseToken,

@@ -182,7 +182,7 @@ fn check_call_totals(url: &SqliteUrl, conn: &Connection, progress: InspectionPro
     let mut compare = || {
         let total = calls::estimate_calls(conn)?;
         calls::count_differing_totals(conn, &mut |calls| {
-            progress("calls compared with totals", calls, total.max(calls))
+            progress("calls compared with totals", calls, total.max(calls));
         })
     };
     let path = url.path().display();

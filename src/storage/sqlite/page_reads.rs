@@ -11,10 +11,13 @@ use crate::storage::StoreError;
 /// Size of a page, SQLite's default.
 const PAGE_BYTES: u64 = 4096;
 
+/// A query whose pages are counted.
+pub(super) type PageQuery<'a> = &'a dyn Fn(&ReaderContext);
+
 /// A query with a name for messages.
 pub(super) struct NamedQuery<'a> {
     pub(super) name: &'a str,
-    pub(super) run: &'a dyn Fn(&ReaderContext),
+    pub(super) run: PageQuery<'a>,
 }
 
 /// Asserts that the queries read about as many pages of a large store as of a small one. Both must be closed, so that all

@@ -86,6 +86,7 @@ impl Candidates {
 }
 
 /// A claimed delivery whose event has not been read yet.
+#[allow(clippy::struct_excessive_bools, reason = "those of `ClaimedDelivery`")]
 pub(in crate::storage::sqlite) struct ClaimedRow {
     pub(in crate::storage::sqlite) seq: Seq,
     attempts: u32,

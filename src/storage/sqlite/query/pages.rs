@@ -11,6 +11,8 @@ use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::{SqliteUrl, events, open, overview};
 use crate::storage::{DeliveryFilter, DeliveryState, EventFilter};
 
+type BoxedQuery = Box<dyn Fn(&ReaderContext)>;
+
 const START_MS: i64 = 1_790_000_000_000;
 const LIMIT: usize = 5;
 /// Both stores have the same events up to this one.
@@ -105,11 +107,11 @@ fn lists_of_events_do_not_scan() {
         ("a kind and a time", EventFilter { since_ms, until_ms, ..kind("call_ended") }, LIMIT),
         ("before a time", EventFilter { until_ms, ..company("acme") }, LIMIT),
     ];
-    let queries: Vec<(&str, Box<dyn Fn(&ReaderContext)>)> = cases
+    let queries: Vec<(&str, BoxedQuery)> = cases
         .into_iter()
         .map(|(name, filter, wanted)| {
             let run = move |reader: &ReaderContext| list_events(reader, &filter, wanted);
-            (name, Box::new(run) as Box<dyn Fn(&ReaderContext)>)
+            (name, Box::new(run) as BoxedQuery)
         })
         .collect();
     let queries: Vec<_> = queries.iter().map(|(name, run)| NamedQuery { name, run: &**run }).collect();
@@ -139,7 +141,7 @@ fn lists_of_deliveries_and_figures_do_not_scan() {
         ),
         ("dead at a time", DeliveryFilter { since_ms, until_ms, ..state(DeliveryState::Dead) }, LIMIT),
     ];
-    let mut queries: Vec<(&str, Box<dyn Fn(&ReaderContext)>)> = Vec::new();
+    let mut queries: Vec<(&str, BoxedQuery)> = Vec::new();
     for (name, filter, wanted) in cases {
         queries.push((name, Box::new(move |reader: &ReaderContext| list_deliveries(reader, &filter, wanted))));
     }

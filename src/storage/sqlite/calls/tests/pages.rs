@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::base::id::CompanyId;
 use crate::calls::{CallFilter, CallKind, CallRecord, CallStage, CallStatsFilter};
 use crate::storage::sqlite::calls::{PendingTotals, compute_stats, find_by_id, list_calls, merge_call};
-use crate::storage::sqlite::page_reads::{NamedQuery, assert_pages_bounded};
+use crate::storage::sqlite::page_reads::{NamedQuery, PageQuery, assert_pages_bounded};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::{SqliteUrl, inbound, open};
 
@@ -55,13 +55,13 @@ fn call(number: i64) -> CallRecord {
     }
 }
 
-fn list(reader: &ReaderContext, filter: CallFilter) {
-    let found = list_calls(&reader.conn, &filter).unwrap();
+fn list(reader: &ReaderContext, filter: &CallFilter) {
+    let found = list_calls(&reader.conn, filter).unwrap();
     assert_eq!(found.len(), filter.limit, "{filter:?}");
 }
 
-fn stats(reader: &ReaderContext, filter: CallStatsFilter) {
-    assert!(compute_stats(&reader.conn, &filter).unwrap().totals().calls > 0, "{filter:?}");
+fn stats(reader: &ReaderContext, filter: &CallStatsFilter) {
+    assert!(compute_stats(&reader.conn, filter).unwrap().totals().calls > 0, "{filter:?}");
 }
 
 #[test]
@@ -86,21 +86,21 @@ fn queries_of_calls_do_not_scan() {
     let early_agent = CallFilter { company: Some("acme".into()), limit: 2, ..early.clone() };
     let of_range = CallStatsFilter { since_ms: Some(since_ms), until_ms: Some(until_ms), ..CallStatsFilter::default() };
     let of_agent = CallStatsFilter { agent_id: Some("agent_3".into()), ..of_range.clone() };
-    let queries: [(&str, &dyn Fn(&ReaderContext)); 13] = [
-        ("list all", &|reader| list(reader, all.clone())),
-        ("list with tests", &|reader| list(reader, CallFilter { include_tests: true, ..all.clone() })),
-        ("list of a company", &|reader| list(reader, acme.clone())),
-        ("list of an agent", &|reader| list(reader, agent.clone())),
-        ("list of a company and an agent", &|reader| list(reader, acme_agent.clone())),
-        ("list of a time", &|reader| list(reader, early.clone())),
-        ("list of a company and a time", &|reader| list(reader, early_agent.clone())),
-        ("statistics of a time", &|reader| stats(reader, of_range.clone())),
+    let queries: [(&str, PageQuery); 13] = [
+        ("list all", &|reader| list(reader, &all)),
+        ("list with tests", &|reader| list(reader, &CallFilter { include_tests: true, ..all.clone() })),
+        ("list of a company", &|reader| list(reader, &acme)),
+        ("list of an agent", &|reader| list(reader, &agent)),
+        ("list of a company and an agent", &|reader| list(reader, &acme_agent)),
+        ("list of a time", &|reader| list(reader, &early)),
+        ("list of a company and a time", &|reader| list(reader, &early_agent)),
+        ("statistics of a time", &|reader| stats(reader, &of_range)),
         ("statistics of a company", &|reader| {
-            stats(reader, CallStatsFilter { company: Some("acme".into()), ..of_range.clone() });
+            stats(reader, &CallStatsFilter { company: Some("acme".into()), ..of_range.clone() });
         }),
-        ("statistics of an agent", &|reader| stats(reader, of_agent.clone())),
+        ("statistics of an agent", &|reader| stats(reader, &of_agent)),
         ("statistics of a part of an hour", &|reader| {
-            stats(reader, CallStatsFilter { until_ms: Some(since_ms + HOUR_MS / 2), ..of_range.clone() });
+            stats(reader, &CallStatsFilter { until_ms: Some(since_ms + HOUR_MS / 2), ..of_range.clone() });
         }),
         ("call by id", &|reader| {
             assert!(find_by_id(&reader.conn, &reader.identity_key, CallKind::Call, "call_777").unwrap().is_some());

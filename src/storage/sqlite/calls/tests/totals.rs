@@ -222,8 +222,8 @@ async fn totals_of_a_failed_merge_are_not_kept() {
         CallRecord::new(CallKind::Call, CompanyId::new(1), "", &id, CallStage::Ended, START_MS)
     };
     let merges = (0..20).map(|number| store.merge_call(call(number)));
-    let merged = futures_util::future::join_all(merges).await;
-    let failed: Vec<_> = (0..20).filter(|number| merged[*number].is_err()).collect();
+    let results = futures_util::future::join_all(merges).await;
+    let failed: Vec<_> = (0..20).filter(|number| results[*number].is_err()).collect();
     assert_eq!(failed, [7, 11]);
     let stats = store.call_stats(CallStatsFilter::default()).await.unwrap();
     assert_eq!(stats.totals().calls, 18);
