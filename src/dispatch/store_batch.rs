@@ -158,7 +158,11 @@ impl StoreBatch {
         };
         if let Some(update) = update {
             let skipped_count = update.plan.as_ref().map_or(0, count_skipped);
-            match self.queue.update_queue(self.handler_id, update).await {
+            let next_token = update.plan.as_ref().filter(|_| read.counts.may_have_more).map(|plan| plan.token);
+            // The next events are read while the writer works. The store keeps them for the next batch.
+            let (updated, ()) =
+                tokio::join!(self.queue.update_queue(self.handler_id, update), self.read_ahead(next_token));
+            match updated {
                 Ok(outcome) => result.apply(outcome, skipped_count, self.settled),
                 Err(error) => result.fail(error, self.settled),
             }
@@ -194,6 +198,17 @@ impl StoreBatch {
         let is_stored = !deliveries.is_empty() || is_store_due;
         let plan = is_stored.then_some(DeliveryPlan { token: batch.token, deliveries, events: batch.events });
         Ok(ReadPlan { plan, counts, token: Some(batch.token) })
+    }
+
+    async fn read_ahead(&self, token: Option<PlanToken>) {
+        if let Some(token) = token {
+            let bodies = self.registered.filter.needs_body() || self.position.reads_bodies;
+            // An error is not lost: the next batch reads again.
+            let _ = self
+                .queue
+                .plan_batch_after(self.handler_id, Some(token.when_stored()), MAX_ROWS_PER_BATCH, bodies)
+                .await;
+        }
     }
 
     async fn read_next_due(&self) -> Result<NextDue, StoreError> {

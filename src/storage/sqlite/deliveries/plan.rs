@@ -8,7 +8,7 @@ use super::claim::ClaimedRow;
 use super::update::{ClaimRoom, PlannedLease};
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::{
-    BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_body, read_chunk, read_damaged_summary,
+    self, BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_body, read_chunk, read_damaged_summary,
 };
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
@@ -166,13 +166,14 @@ impl Insertion<'_> {
             (None, Some(lease)) => (DeliveryState::Running, Some(lease.until_ms)),
             (None, None) => (DeliveryState::Pending, is_head.then_some(self.now_ms)),
         };
-        let rows = self
-            .conn
+        if !events::exists(self.conn, planned.seq)? {
+            return Ok(false);
+        }
+        self.conn
             .prepare_cached(
                 "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, due_ms, claim, attempts,
                     since_ms, updated_ms, note, replay, body_unread)
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8, ?9, 0, ?10
-                 WHERE EXISTS (SELECT 1 FROM events WHERE seq = ?2)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8, ?9, 0, ?10)",
             )?
             .execute(params![
                 self.handler,
@@ -186,7 +187,7 @@ impl Insertion<'_> {
                 planned.skip_reason.map(SkipReason::as_str),
                 planned.body_unread
             ])?;
-        Ok(rows == 1)
+        Ok(true)
     }
 
     fn advance_if_waiting(

@@ -13,7 +13,7 @@ use super::queue::{QueuedWrite, WritePriority, WriteQueue};
 const CAPACITY: usize = 1024;
 /// Time between the starts of two transactions, except when a caller waits or many writes do: a commit costs nearly the
 /// same for one event as for ten, and each holds up its sender by half of this on average.
-const INTERVAL: Duration = Duration::from_millis(1);
+const INTERVAL: Duration = Duration::from_micros(1_500);
 /// Events, and rows of background work, with which a transaction begins at once.
 const ENOUGH_EVENTS: usize = 12;
 const ENOUGH_ROWS: usize = 64;
