@@ -6,6 +6,7 @@ WORKDIR /build
 # The dependencies are a separate layer, rebuilt only when the manifest changes. Benches and tests are not built
 # here, so their sections are removed from the manifest: their files are not in the image's context.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 RUN sed -i -E '/^\[\[(bench|test|example)\]\]/,/^$/d' Cargo.toml \
     && mkdir src \
     && echo 'fn main() {}' > src/main.rs \
