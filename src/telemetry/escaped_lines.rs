@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::str;
 
+use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::escape::{escape_json, escape_text};
@@ -24,6 +25,10 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for EscapedLines<W> {
 
     fn make_writer(&'a self) -> Self::Writer {
         EscapedLines { writer: self.writer.make_writer(), format: self.format, colored: self.colored }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
+        EscapedLines { writer: self.writer.make_writer_for(event), format: self.format, colored: self.colored }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The queue between the code that logs and the thread that writes. The thread collects lines for a moment before it
-//! writes, because waking it for every line would cost more than the line.
+//! writes, because waking it for every line would cost more than the line. A warning or an error is written at once.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::supervise::Supervisor;
@@ -35,6 +36,8 @@ struct SharedQueue {
 struct QueuedLines {
     waiting: Vec<Vec<u8>>,
     waiting_bytes: usize,
+    /// Whether a warning or an error is among them.
+    has_urgent: bool,
     /// Lines that the thread has taken and not written yet.
     being_written: usize,
     is_closed: bool,
@@ -67,7 +70,7 @@ impl LogQueue {
         let _ended = self.0.changed.wait_timeout_while(lines, CLOSE_TIMEOUT, |lines| !lines.has_ended);
     }
 
-    fn push(&self, line: &[u8]) {
+    fn push(&self, line: &[u8], is_urgent: bool) {
         let mut lines = self.0.lock();
         let is_full = lines.waiting.len() + lines.being_written >= MAX_QUEUED_LINES
             || lines.waiting_bytes + line.len() > MAX_QUEUED_BYTES;
@@ -78,7 +81,9 @@ impl LogQueue {
         lines.waiting_bytes += line.len();
         lines.waiting.push(line.to_vec());
         // While lines wait, the thread is collecting or writing.
-        if lines.waiting.len() == 1 && lines.being_written == 0 {
+        let wakes = (lines.waiting.len() == 1 && lines.being_written == 0) || (is_urgent && !lines.has_urgent);
+        lines.has_urgent |= is_urgent;
+        if wakes {
             self.0.changed.notify_all();
         }
     }
@@ -104,20 +109,27 @@ impl SharedQueue {
     fn take_lines(&self) -> Option<Vec<Vec<u8>>> {
         let is_empty = |lines: &mut QueuedLines| lines.waiting.is_empty() && !lines.is_closed;
         let lines = self.changed.wait_while(self.lock(), is_empty).unwrap_or_else(PoisonError::into_inner);
-        let collected = self.changed.wait_timeout_while(lines, LINGER, |lines| !lines.is_closed);
+        let collected = self.changed.wait_timeout_while(lines, LINGER, |lines| !lines.is_closed && !lines.has_urgent);
         let (mut lines, _) = collected.unwrap_or_else(PoisonError::into_inner);
         if lines.waiting.is_empty() {
             return None;
         }
         lines.being_written = lines.waiting.len();
         lines.waiting_bytes = 0;
+        lines.has_urgent = false;
         Some(std::mem::take(&mut lines.waiting))
     }
 }
 
-impl Write for LogQueue {
+/// Adds one line to the queue.
+pub(super) struct LineWriter {
+    queue: LogQueue,
+    is_urgent: bool,
+}
+
+impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line);
+        self.queue.push(line, self.is_urgent);
         Ok(line.len())
     }
 
@@ -127,9 +139,13 @@ impl Write for LogQueue {
 }
 
 impl<'a> MakeWriter<'a> for LogQueue {
-    type Writer = Self;
+    type Writer = LineWriter;
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+    fn make_writer(&'a self) -> LineWriter {
+        LineWriter { queue: self.clone(), is_urgent: false }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> LineWriter {
+        LineWriter { queue: self.clone(), is_urgent: *event.level() <= Level::WARN }
     }
 }

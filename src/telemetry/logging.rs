@@ -253,10 +253,10 @@ mod tests {
     async fn dropped_lines_are_counted_and_warned_about_once_per_minute() {
         let mut guard = LogGuard::new();
         let (stalled, end) = channel();
-        let mut out = guard.add_writer("stdout", StalledWriter(end), Arc::default()).unwrap();
+        let out = guard.add_writer("stdout", StalledWriter(end), Arc::default()).unwrap();
         let lost = Arc::new(AtomicUsize::new(0));
         drop(guard.add_writer("file", std::io::sink(), Arc::clone(&lost)).unwrap());
-        (0..MAX_QUEUED_LINES + 3).for_each(|_| out.write_all(b"a line\n").unwrap());
+        (0..MAX_QUEUED_LINES + 3).for_each(|_| out.make_writer().write_all(b"a line\n").unwrap());
         assert_eq!(guard.dropped_lines().snapshot().collect::<Vec<_>>(), [("stdout", 3), ("file", 0)]);
 
         let captured = CapturedLog::default();

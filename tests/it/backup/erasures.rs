@@ -1,12 +1,14 @@
 //! Persons who were erased after a backup do not come back with it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::{create_backup, files_with, restore};
 use crate::support::bodies::event_body;
 use crate::support::test_env::{ExportedEvent, TestEnv};
+use crate::support::wait_until;
 
 const NUMBER: &str = "+12025550143";
 /// Texts that only occur in the data of the erased persons.
@@ -29,6 +31,8 @@ fn store_with_persons() -> TestEnv {
         assert_eq!(server.post_signed(body.as_bytes()).status, 200);
     }
     assert_eq!(server.post_signed(&event_body("call_ended", "call_other")).status, 200);
+    let has_calls = || home.run_ok(&["calls", "list", "--json"]).json().as_array().unwrap().len() == 5;
+    assert!(wait_until(Duration::from_secs(10), has_calls));
     assert_eq!(server.stop(), Some(0));
     let rows =
         "INSERT INTO appointments (company_id, confirmation, state, name, name_key, from_number, call_id, start_ms,
