@@ -31,7 +31,7 @@ enum GroupBy {
 
 /// What is counted, for texts.
 pub(super) struct CountedItems {
-    /// Plural.
+    /// What is counted, in the plural: `attempts`.
     pub(super) items: &'static str,
     /// Heading of the column with names.
     pub(super) heading: &'static str,

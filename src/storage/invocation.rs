@@ -193,7 +193,6 @@ pub struct LatencyFilter {
 pub enum LatencyGrouping {
     Name,
     Company,
-    /// The day in UTC.
     Day,
     Hour,
 }

@@ -1,4 +1,4 @@
-//! Stores with compressed bodies.
+//! Stores whose bodies are compressed: reading, removal and damage.
 
 use std::collections::BTreeSet;
 

@@ -17,11 +17,10 @@ const DAY_HOURS: i64 = 24;
 const ALL_COMPANIES: i64 = 0;
 const RETENTION_HOURS: i64 = 90 * DAY_HOURS;
 
-/// A table of totals.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TotalsTable {
     Attempts,
-    /// In the invocation ledger.
+    /// Its table is in the invocation ledger, a separate database.
     Invocations,
 }
 
@@ -34,7 +33,7 @@ impl TotalsTable {
     }
 }
 
-/// What has ended.
+/// An attempt or an invocation that has ended.
 #[derive(Debug)]
 pub(super) struct EndedRun<'a> {
     pub(super) company_id: i64,

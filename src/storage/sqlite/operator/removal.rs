@@ -61,7 +61,6 @@ impl OperatorRemoval {
         })
     }
 
-    /// As [`RetentionStore::reclaim_space`](crate::storage::RetentionStore::reclaim_space).
     pub(in crate::storage::sqlite) fn reclaim_space(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
         let more_bodies = self.reclaim_bodies(freed_before_ms)?;
         let more_blocks = self.rewrite_block(freed_before_ms, DamagedBlock::Keep)?;
