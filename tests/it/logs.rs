@@ -69,6 +69,7 @@ fn a_restart_continues_the_file_and_rotates_an_old_one() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     send_traffic(&server, "call_2");
+    assert!(server.wait_for_output("webhook event event=call_ended"));
     server.stop();
     let path = current_log_path(&home);
     let before = read_log(&path);
@@ -79,6 +80,7 @@ fn a_restart_continues_the_file_and_rotates_an_old_one() {
     fs::File::options().append(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     let mut server = home.start_server();
     send_traffic(&server, "call_3");
+    assert!(server.wait_for_output("webhook event event=call_ended"));
     server.stop();
     let rotated = home.path().join("logs/app.log.2026-09-21");
     assert!(
