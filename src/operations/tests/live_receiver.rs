@@ -18,14 +18,14 @@ use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::{Settings, StorageUrl};
 use crate::handlers::Outcome;
-use crate::operations::Principal;
 use crate::operations::deliveries::bulk_change::{BulkChange, change_deliveries};
-use crate::operations::deliveries::show_deliveries;
+use crate::operations::deliveries::{DeliveryList, show_deliveries};
 use crate::operations::events::{EventExport, list_events};
 use crate::operations::functions::{FunctionTest, test_function};
 use crate::operations::receiver::{EventContent, EventToSend, local_base_url, send_event};
+use crate::operations::{OperationError, Principal};
 use crate::storage::{self, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, Role, Store};
-use crate::view::{BulkChangeView, ExportedEventView, OutlookView, SendResultView};
+use crate::view::{BulkChangeView, DeliveryView, ExportedEventView, OutlookView, SendResultView};
 
 /// A receiver with the default handlers and one that fails on `call_ended` until it is told otherwise.
 pub(super) struct LiveReceiver {
@@ -173,4 +173,8 @@ pub(super) async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the condition did not hold within 20 s");
+}
+
+pub(super) async fn first_page(store: &dyn Store, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, OperationError> {
+    Ok(DeliveryList::new(&OPERATOR, filter, 10).next_page(store).await?.unwrap_or_default())
 }

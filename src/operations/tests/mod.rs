@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::live_receiver::{CALL_ID, LiveReceiver, OPERATOR, store_settings, wait_until};
+use self::live_receiver::{CALL_ID, LiveReceiver, OPERATOR, first_page, store_settings, wait_until};
 use super::{ItemKind, OperationError};
 use crate::base::clock::Clock;
 use crate::base::id::EventIdGenerator;
@@ -17,7 +17,7 @@ use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::calls::{CallFilter, CallGrouping, CallKind, CallStatsFilter};
 use crate::event::EventKind;
-use crate::operations::deliveries::{DeliveryList, show_deliveries};
+use crate::operations::deliveries::show_deliveries;
 use crate::operations::doctor::{DoctorRequest, diagnose_setup};
 use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart, event_body, list_events, show_event};
 use crate::operations::receiver::{EventContent, EventToSend, SimulationUpdate, simulate};
@@ -26,13 +26,9 @@ use crate::storage::{
     RejectedFilter, Role, Store,
 };
 use crate::view::{
-    AppointmentStateView, AttemptOutcomeView, ConversationView, DeliveryView, EventStateView, FindingLevel,
-    InvocationStateView, OutlookView, StoreComparisonView,
+    AppointmentStateView, AttemptOutcomeView, ConversationView, EventStateView, FindingLevel, InvocationStateView,
+    OutlookView, StoreComparisonView,
 };
-
-async fn first_page(store: &dyn Store, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, OperationError> {
-    Ok(DeliveryList::new(&OPERATOR, filter, 10).next_page(store).await?.unwrap_or_default())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sent_events_are_listed_shown_and_followed() {
