@@ -31,7 +31,8 @@ CREATE INDEX invocations_by_function ON invocations (company_id, function, state
 CREATE INDEX invocations_by_time ON invocations (received_at_ms);
 CREATE INDEX invocations_by_name ON invocations (invocation);
 
--- Statistics: numbers of invocations that have ended (src/storage/sqlite/latency_totals).
+-- Statistics: numbers of invocations that have ended, changed in the transaction that changes the row of an invocation
+-- (src/storage/sqlite/latency_totals).
 CREATE TABLE invocation_totals (
   company_id INTEGER NOT NULL,  -- 0 for all companies together
   span       INTEGER NOT NULL,  -- hours in the period: 1 or 24
@@ -41,6 +42,12 @@ CREATE TABLE invocation_totals (
   bucket     INTEGER NOT NULL,  -- of the duration in milliseconds (src/base/histogram.rs)
   count      INTEGER NOT NULL,
   PRIMARY KEY (company_id, span, start, name, outcome, bucket)
+) STRICT, WITHOUT ROWID;
+
+-- How often `invocation_totals` were corrected, so that two commands do not correct the same difference.
+CREATE TABLE progress (
+  name  TEXT PRIMARY KEY,
+  value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- The request on which a signature was first seen. A signature does not cover the URL, so a captured request could

@@ -185,7 +185,8 @@ CREATE TABLE attempts (
   PRIMARY KEY (handler_id, event_seq, started_at_ms, attempt)
 ) STRICT, WITHOUT ROWID;
 
--- Statistics: numbers of attempts (src/storage/sqlite/latency_totals).
+-- Statistics: numbers of attempts, changed in the transaction that changes the rows of attempts
+-- (src/storage/sqlite/latency_totals).
 CREATE TABLE attempt_totals (
   company_id INTEGER NOT NULL,  -- 0 for all companies together
   span       INTEGER NOT NULL,  -- hours in the period: 1 or 24

@@ -1,7 +1,10 @@
 //! Statistics of attempts and invocations as they are shown.
 
-use crate::storage::{LatencyFilter, LatencyGroup, LatencyGroups, LatencyKey};
-use crate::view::{LatencyGroupView, LatencyStatsView};
+use std::time::Instant;
+
+use super::{OperationError, Progress, ProgressCallback};
+use crate::storage::{LatencyFilter, LatencyGroup, LatencyGroups, LatencyKey, TotalsRebuild};
+use crate::view::{LatencyGroupView, LatencyStatsView, RebuiltStatsView};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -27,5 +30,25 @@ fn group_view(key: LatencyKey, group: LatencyGroup) -> LatencyGroupView {
         p90_ms: durations.percentile(90),
         p99_ms: durations.percentile(99),
         by_outcome: group.by_outcome,
+    }
+}
+
+/// Runs a rebuild of totals to its end.
+pub(super) async fn run_rebuild(
+    mut rebuild: Box<dyn TotalsRebuild>,
+    progress: ProgressCallback<'_>,
+) -> Result<RebuiltStatsView, OperationError> {
+    let mut view = RebuiltStatsView::default();
+    loop {
+        let started = Instant::now();
+        let Some(step) = rebuild.correct_next().await? else { return Ok(view) };
+        view.counted += step.counted;
+        view.corrected_totals += step.corrected_totals;
+        let total = step.estimated_rows.max(view.counted);
+        progress(Progress { step: "counted", done: view.counted, total });
+        if step.corrected_totals > 0 {
+            // The receiver has the write lock half of the time.
+            tokio::time::sleep(started.elapsed()).await;
+        }
     }
 }

@@ -55,7 +55,8 @@ pub(crate) use facets::{
     RetentionStore,
 };
 pub(crate) use facets::{
-    ChangedBatch, CountedBatch, InvocationStore, MAX_ERASED_EVENTS, TotalsCorrection, TotalsPosition,
+    ChangedBatch, CountedBatch, InvocationStore, MAX_ERASED_EVENTS, TotalsCorrection, TotalsPosition, TotalsRebuild,
+    TotalsRebuildStep,
 };
 pub(crate) use identity::Identity;
 pub use identity::IdentityKey;

@@ -147,7 +147,7 @@ pub(crate) struct AgentNameView {
 /// What a rebuild of the statistics did.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct RebuiltStatsView {
-    /// Calls and chats that were counted.
+    /// Calls and chats, attempts or invocations that were counted.
     pub counted: u64,
     pub corrected_totals: u64,
 }

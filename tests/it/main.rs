@@ -51,6 +51,7 @@ mod load;
 mod logs;
 mod metrics;
 mod public_api;
+mod rebuild_stats;
 mod refusal_floods;
 mod rejected;
 mod replay;

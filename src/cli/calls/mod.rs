@@ -8,6 +8,7 @@ mod stats;
 
 use clap::Subcommand;
 
+pub(super) use self::rebuild_stats::{RebuildStatsArgs, RebuiltItems};
 use super::output::CliResult;
 use crate::calls::CallKind;
 
@@ -20,7 +21,7 @@ pub(super) enum CallsCommand {
     /// Count calls by day, agent, version, company, disconnection reason, sentiment and success
     Stats(stats::CallsStatsArgs),
     /// Count all calls and chats again and correct the totals behind `stats`; also while the receiver runs
-    RebuildStats(rebuild_stats::CallsRebuildStatsArgs),
+    RebuildStats(RebuildStatsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,7 +40,7 @@ impl CallsCommand {
             Self::List(list) => list.run(CallKind::Call).await,
             Self::Show(show) => show.run(CallKind::Call).await,
             Self::Stats(stats) => stats.run(CallKind::Call).await,
-            Self::RebuildStats(rebuild) => rebuild.run().await,
+            Self::RebuildStats(rebuild) => rebuild.run(RebuiltItems::CallsAndChats).await,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `deliveries list|show|stats|retry|cancel`, `dead` and `replay`.
+//! `deliveries list|show|stats|rebuild-stats|retry|cancel`, `dead` and `replay`.
 
 mod bulk;
 mod dead;
@@ -15,6 +15,7 @@ pub(super) use self::outlook::print_outlook_table;
 pub(super) use self::replay::ReplayArgs;
 use self::selector::{DeliveryRef, DeliverySelector};
 use self::stats::DeliveriesStatsArgs;
+use super::calls::{RebuildStatsArgs, RebuiltItems};
 use super::context;
 use super::list_args::{CommonListArgs, ListFilterArgs, empty_text};
 use super::list_output::ListOutput;
@@ -34,8 +35,10 @@ pub(super) enum DeliveriesCommand {
     List(DeliveriesListArgs),
     /// Show the deliveries of one event, with every attempt
     Show(DeliveriesShowArgs),
-    /// Count the attempts of the last 90 days, with their durations
+    /// Count the attempts, with their durations
     Stats(DeliveriesStatsArgs),
+    /// Count all attempts again and correct the totals behind `stats`; also while the receiver runs
+    RebuildStats(RebuildStatsArgs),
     /// Attempt dead deliveries, and those scheduled for another attempt, now
     Retry(DeliveriesRetryArgs),
     /// Cancel deliveries before their next attempt
@@ -114,6 +117,7 @@ impl DeliveriesCommand {
             Self::List(list) => list.run().await,
             Self::Show(show) => show.run().await,
             Self::Stats(stats) => stats.run().await,
+            Self::RebuildStats(rebuild) => rebuild.run(RebuiltItems::Attempts).await,
             Self::Retry(DeliveriesRetryArgs { selector, states, bulk }) => {
                 bulk.run(bulk_operation(DeliveryChange::Retry, &selector, &states)).await
             }

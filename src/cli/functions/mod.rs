@@ -1,4 +1,4 @@
-//! `functions list|show|test|calls|stats|schema|export|import`.
+//! `functions list|show|test|calls|stats|rebuild-stats|schema|export|import`.
 
 mod export_import;
 mod invocations;
@@ -11,6 +11,7 @@ use self::export_import::{FunctionsImportArgs, export_functions};
 use self::invocations::FunctionsCallsArgs;
 use self::stats::FunctionsStatsArgs;
 use self::test::FunctionsTestArgs;
+use super::calls::{RebuildStatsArgs, RebuiltItems};
 use super::context;
 use super::output::{self, CliResult};
 use crate::config::{CompanySlug, FunctionSettings, Settings};
@@ -30,8 +31,10 @@ pub(super) enum FunctionsCommand {
     Test(FunctionsTestArgs),
     /// List invocations, newest first, with their arguments, answers and errors
     Calls(FunctionsCallsArgs),
-    /// Count the invocations of the last 90 days, with their durations
+    /// Count the invocations of the last day, with their durations
     Stats(FunctionsStatsArgs),
+    /// Count all invocations again and correct the totals behind `stats`; also while the receiver runs
+    RebuildStats(RebuildStatsArgs),
     /// Print the tool objects for `general_tools` of a Retell LLM, with the URLs of this receiver
     Schema(FunctionsSchemaArgs),
     /// Print the functions as JSON without secrets
@@ -75,6 +78,7 @@ impl FunctionsCommand {
             Self::Test(test) => test.run(&settings).await,
             Self::Calls(calls) => calls.run().await,
             Self::Stats(stats) => stats.run().await,
+            Self::RebuildStats(rebuild) => rebuild.run(RebuiltItems::Invocations).await,
             Self::Schema(schema) => schema.run(&settings),
             Self::Export => export_functions(&settings),
             Self::Import(import) => import.run(),

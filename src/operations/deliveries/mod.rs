@@ -2,8 +2,8 @@
 
 pub(crate) mod bulk_change;
 
-use super::latency_stats::latency_stats_view;
-use super::{ItemKind, OperationError, Principal};
+use super::latency_stats::{latency_stats_view, run_rebuild};
+use super::{ItemKind, OperationError, Principal, ProgressCallback};
 use crate::base::escape::escape_text;
 use crate::base::id::EventId;
 use crate::storage::{
@@ -12,7 +12,7 @@ use crate::storage::{
 };
 use crate::view::{
     AttemptOutcomeView, AttemptView, DeliveryDetailsView, DeliveryStateView, DeliveryView, LatencyStatsView,
-    OutlookView, UndeliveredStateView,
+    OutlookView, RebuiltStatsView, UndeliveredStateView,
 };
 
 /// A list of deliveries in progress, newest events first. It is read in pages, so that rows can be shown while the store is
@@ -54,6 +54,16 @@ pub(crate) async fn count_attempts(
 ) -> Result<LatencyStatsView, OperationError> {
     let groups = store.attempt_stats(filter.clone()).await?;
     Ok(latency_stats_view(&filter, groups))
+}
+
+/// Compares the totals behind the statistics of attempts with the stored attempts, and corrects them.
+pub(crate) async fn rebuild_attempt_stats(
+    store: &dyn DeliveryAdmin,
+    principal: &Principal,
+    progress: ProgressCallback<'_>,
+) -> Result<RebuiltStatsView, OperationError> {
+    tracing::info!(%principal, "rebuilding the statistics of attempts");
+    run_rebuild(store.rebuild_attempt_totals().await?, progress).await
 }
 
 /// The outcome of an event at every handler, or only at `handler`; [`OperationError::NotFound`] when that handler has

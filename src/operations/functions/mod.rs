@@ -7,15 +7,17 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::convert::convert_functions;
 pub(crate) use self::test::{FunctionTest, test_function};
-use super::latency_stats::latency_stats_view;
-use super::{ItemKind, OperationError, Principal};
+use super::latency_stats::{latency_stats_view, run_rebuild};
+use super::{ItemKind, OperationError, Principal, ProgressCallback};
 use crate::base::clock::to_unsigned_ms;
 use crate::base::escape::escape_text;
 use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, FunctionSettings, Settings};
 use crate::live::appointments;
 use crate::live::functions::{function_path, load_parameters, merge_builtins};
 use crate::storage::{InvocationFilter, InvocationRow, InvocationState, InvocationStore, LatencyFilter};
-use crate::view::{FunctionView, InvocationStateView, InvocationView, LatencyStatsView, RetellToolView};
+use crate::view::{
+    FunctionView, InvocationStateView, InvocationView, LatencyStatsView, RebuiltStatsView, RetellToolView,
+};
 
 /// Added to the receiver's timeout for Retell's timeout, so that the fallback still reaches Retell in time.
 const RETELL_TIMEOUT_MARGIN_MS: u64 = 5_000;
@@ -84,6 +86,16 @@ pub(crate) async fn count_invocations(
 ) -> Result<LatencyStatsView, OperationError> {
     let groups = store.invocation_stats(filter.clone()).await?;
     Ok(latency_stats_view(&filter, groups))
+}
+
+/// Compares the totals behind the statistics of invocations with the stored invocations, and corrects them.
+pub(crate) async fn rebuild_invocation_stats(
+    store: &dyn InvocationStore,
+    principal: &Principal,
+    progress: ProgressCallback<'_>,
+) -> Result<RebuiltStatsView, OperationError> {
+    tracing::info!(%principal, "rebuilding the statistics of invocations");
+    run_rebuild(store.rebuild_invocation_totals().await?, progress).await
 }
 
 /// The only invocation that matches a filter with an idempotency key; [`OperationError::NotFound`] when none does.

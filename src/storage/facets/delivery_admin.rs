@@ -34,8 +34,11 @@ pub trait DeliveryAdmin: Send + Sync {
     /// figures stay available for alarms.
     async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError>;
 
-    /// Numbers and durations of the attempts of the last 90 days.
+    /// Numbers and durations of the recorded attempts.
     async fn attempt_stats(&self, filter: LatencyFilter) -> Result<LatencyGroups, StoreError>;
+
+    /// Begins to compare the totals behind [`DeliveryAdmin::attempt_stats`] with the attempts, and to correct them.
+    async fn rebuild_attempt_totals(&self) -> Result<Box<dyn TotalsRebuild>, StoreError>;
 
     /// Selects deliveries, to be counted or changed in batches. Events that arrive later are not part of the selection.
     ///
@@ -62,6 +65,25 @@ pub trait DeliverySelection: Send {
         limit: usize,
         now_ms: i64,
     ) -> Result<Option<ChangedBatch>, StoreError>;
+}
+
+/// A running comparison of totals with the rows that they count. The result is correct also while rows change.
+#[async_trait]
+pub trait TotalsRebuild: Send {
+    /// Counts some rows, or corrects some totals, in one step of some milliseconds; `None` at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the kind `Unavailable` when a receiver writes too much during the comparison.
+    async fn correct_next(&mut self) -> Result<Option<TotalsRebuildStep>, StoreError>;
+}
+
+/// What one step of a [`TotalsRebuild`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TotalsRebuildStep {
+    pub counted: u64,
+    pub corrected_totals: u64,
+    /// About the number of rows in the store.
+    pub estimated_rows: u64,
 }
 
 /// The numbers of one step. The same handler, state and reason may be counted in several steps.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, LatencyFilter, LatencyGroups,
-    NewInvocation, SignatureUse, StoreError,
+    NewInvocation, SignatureUse, StoreError, TotalsRebuild,
 };
 
 /// The invocation ledger. `Ok` from a method that writes means that the write survives a crash of the process; it is
@@ -42,6 +42,9 @@ pub trait InvocationStore: Send + Sync {
     /// At most `limit` matching invocations, the latest first.
     async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
 
-    /// Numbers and durations of the invocations of the last 90 days that have ended.
+    /// Numbers and durations of the recorded invocations that have ended.
     async fn invocation_stats(&self, filter: LatencyFilter) -> Result<LatencyGroups, StoreError>;
+
+    /// Begins to compare the totals behind [`InvocationStore::invocation_stats`] with the invocations, and to correct them.
+    async fn rebuild_invocation_totals(&self) -> Result<Box<dyn TotalsRebuild>, StoreError>;
 }

@@ -25,7 +25,9 @@ pub(crate) use appointments::AppointmentStore;
 pub(crate) use backup::BackupStore;
 pub(crate) use calls::{CallStore, TotalsCorrection, TotalsPosition};
 pub(crate) use companies::CompanyStore;
-pub(crate) use delivery_admin::{ChangedBatch, CountedBatch, DeliveryAdmin, DeliverySelection};
+pub(crate) use delivery_admin::{
+    ChangedBatch, CountedBatch, DeliveryAdmin, DeliverySelection, TotalsRebuild, TotalsRebuildStep,
+};
 pub(crate) use delivery_queue::DeliveryQueue;
 pub(crate) use erasure::ErasureStore;
 pub(crate) use erasure::MAX_ERASED_EVENTS;

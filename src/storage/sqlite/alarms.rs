@@ -2,12 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::latency_totals::{self, TotalsTable};
 use crate::storage::{ActivityRow, AlarmKind, AlarmRow, StoreError};
-
-const HOUR_MS: i64 = 3_600_000;
-/// Rows per company that are deleted at once, more than an hour adds.
-const MAX_TOTALS_PURGED: i64 = 1_000;
 
 /// Inserts or replaces the alarm of this kind and subject.
 pub(super) fn raise_alarm(conn: &Connection, row: &AlarmRow) -> Result<(), StoreError> {
@@ -38,8 +33,7 @@ pub(super) fn list_alarms(conn: &Connection) -> Result<Vec<AlarmRow>, StoreError
     Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
-/// Adds the counts to those of their hours and deletes hours before `forget_before` (hours since the Unix epoch), as well
-/// as totals of attempts of 90 days before.
+/// Adds the counts to those of their hours and deletes hours before `forget_before` (hours since the Unix epoch).
 pub(super) fn add_activity(
     conn: &mut Connection,
     counts: &[ActivityRow],
@@ -66,7 +60,6 @@ pub(super) fn add_activity(
     }
     if let Some(hour) = forget_before {
         savepoint.prepare_cached("DELETE FROM activity WHERE hour < ?1")?.execute([hour])?;
-        latency_totals::purge(&savepoint, TotalsTable::Attempts, hour * HOUR_MS, MAX_TOTALS_PURGED)?;
     }
     Ok(savepoint.commit()?)
 }

@@ -1,16 +1,18 @@
 //! Inspects a store without a receiver's rights: reading only, also while a receiver is running.
 
 use std::fmt;
-use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::bodies::{self, BodyReader};
 use super::files::{Inventory, unlocked_files};
+use super::latency_totals::{self, TotalsTable};
 use super::readers::ReaderContext;
-use super::wal::SyncState;
+use super::wal::{MAX_WAL_BYTES_OF_READS, SyncState, WalLimit};
 use super::{SqliteUrl, calls, events, open};
-use crate::storage::{InspectionDepth, InspectionProgress, Seq, StoreError, StoreFinding, StoreInspection};
+use crate::storage::{
+    InspectionDepth, InspectionProgress, Seq, StoreError, StoreErrorKind, StoreFinding, StoreInspection,
+};
 
 /// Findings of one kind that are listed; further ones are counted.
 const MAX_LISTED: usize = 50;
@@ -19,11 +21,6 @@ const MAX_LISTED: usize = 50;
 const EVENTS_PER_BATCH: usize = 500;
 
 const MIB: u64 = 1024 * 1024;
-/// Size of the write-ahead log at which the check of a table ends. A check reads in one transaction, which keeps the log
-/// from starting over while a receiver writes.
-const MAX_WAL_BYTES: u64 = 96 * MIB;
-const WAL_SHRINK_TIMEOUT: Duration = Duration::from_secs(1);
-const WAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Steps of SQLite between two looks at the size of the log: some milliseconds.
 const STEPS_PER_WAL_CHECK: i32 = 10_000;
 
@@ -96,11 +93,15 @@ fn inspect_content(
     inspection: &mut StoreInspection,
     progress: InspectionProgress,
 ) {
-    inspection.findings.extend(check_pages(url, progress));
+    inspection.findings.extend(check_pages(url, MAX_WAL_BYTES_OF_READS, progress));
     if reader.ledger.is_ok() {
-        inspection.findings.extend(check_pages(&url.ledger_url(), progress));
+        inspection.findings.extend(check_pages(&url.ledger_url(), MAX_WAL_BYTES_OF_READS, progress));
     }
     inspection.findings.extend(check_call_totals(url, &reader.conn, progress));
+    inspection.findings.extend(check_attempt_totals(url, progress));
+    if reader.ledger.is_ok() {
+        inspection.findings.extend(check_invocation_totals(url, progress));
+    }
     let mut damaged = Vec::new();
     if let Err(error) = check_bodies(reader, &mut inspection.checked_bodies, &mut damaged, progress) {
         damaged.push(error.to_string());
@@ -108,8 +109,9 @@ fn inspect_content(
     inspection.findings.extend(limited_findings(damaged));
 }
 
-/// Runs SQLite's own check of each table and its indexes, one read transaction per table.
-fn check_pages(url: &SqliteUrl, progress: InspectionProgress) -> Vec<StoreFinding> {
+/// Runs SQLite's own check of each table and its indexes, one read transaction per table. The check of a table ends when
+/// the write-ahead log is above its limit.
+fn check_pages(url: &SqliteUrl, max_wal_bytes: u64, progress: InspectionProgress) -> Vec<StoreFinding> {
     let path = url.path().display();
     let damaged = |result: &dyn fmt::Display| {
         StoreFinding::problem(format!(
@@ -122,9 +124,10 @@ fn check_pages(url: &SqliteUrl, progress: InspectionProgress) -> Vec<StoreFindin
         Err(error) => return vec![damaged(&error)],
     };
     let mut findings = Vec::new();
+    let mut wal = WalLimit::new(url, max_wal_bytes);
     for (number, table) in tables.iter().enumerate() {
         progress("tables checked", number as u64, tables.len() as u64);
-        match check_table(url, &mut conn, table) {
+        match check_table(&mut wal, &mut conn, table) {
             Ok(TableCheck::Complete(results)) => findings.extend(results.iter().map(|result| damaged(result))),
             Ok(TableCheck::Stopped { wal_bytes }) => findings.push(StoreFinding::warning(format!(
                 "the table {table} of {path} was not checked: a receiver is writing, and the check let the write-ahead log \
@@ -152,26 +155,16 @@ enum TableCheck {
     },
 }
 
-fn check_table(url: &SqliteUrl, conn: &mut Connection, table: &str) -> Result<TableCheck, StoreError> {
-    let wal_path = url.wal_path();
-    let wal_bytes = move || std::fs::metadata(&wal_path).map_or(0, |file| file.len());
-    // After the check of another table the log starts over with the next write, if there is any.
-    let waiting_since = Instant::now();
-    while wal_bytes() > MAX_WAL_BYTES && waiting_since.elapsed() < WAL_SHRINK_TIMEOUT {
-        std::thread::sleep(WAL_POLL_INTERVAL);
-    }
-    let limit = MAX_WAL_BYTES.max(wal_bytes() + MAX_WAL_BYTES / 16);
-    let is_too_large = {
-        let wal_bytes = wal_bytes.clone();
-        move || wal_bytes() > limit
-    };
-    conn.progress_handler(STEPS_PER_WAL_CHECK, Some(is_too_large))?;
+fn check_table(wal: &mut WalLimit, conn: &mut Connection, table: &str) -> Result<TableCheck, StoreError> {
+    wal.wait_for_room();
+    let limit = wal.clone();
+    conn.progress_handler(STEPS_PER_WAL_CHECK, Some(move || limit.exceeded_by().is_some()))?;
     let mut check = conn.prepare(&format!("PRAGMA quick_check('{table}')"))?;
     let results: rusqlite::Result<Vec<String>> = check.query_map([], |row| row.get(0))?.collect();
     match results {
         Ok(results) => Ok(TableCheck::Complete(results.into_iter().filter(|result| result != "ok").collect())),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-            Ok(TableCheck::Stopped { wal_bytes: wal_bytes() })
+            Ok(TableCheck::Stopped { wal_bytes: wal.wal_bytes() })
         }
         Err(error) => Err(error.into()),
     }
@@ -185,14 +178,42 @@ fn check_call_totals(url: &SqliteUrl, conn: &Connection, progress: InspectionPro
             progress("calls compared with totals", calls, total.max(calls));
         })
     };
+    totals_finding(url, "calls or chats", "calls rebuild-stats", compare())
+}
+
+/// Compares the totals behind the statistics of attempts with the attempts.
+fn check_attempt_totals(url: &SqliteUrl, progress: InspectionProgress) -> Option<StoreFinding> {
+    let compared = latency_totals::count_differing_totals(url, TotalsTable::Attempts, &mut |attempts, total| {
+        progress("attempts compared with totals", attempts, total);
+    });
+    totals_finding(url, "attempts", "deliveries rebuild-stats", compared)
+}
+
+/// Compares the totals behind the statistics of functions with the invocations.
+fn check_invocation_totals(url: &SqliteUrl, progress: InspectionProgress) -> Option<StoreFinding> {
+    let compared = latency_totals::count_differing_totals(url, TotalsTable::Invocations, &mut |invocations, total| {
+        progress("invocations compared with totals", invocations, total);
+    });
+    totals_finding(&url.ledger_url(), "invocations", "functions rebuild-stats", compared)
+}
+
+fn totals_finding(
+    url: &SqliteUrl,
+    items: &str,
+    remedy: &str,
+    differing: Result<u64, StoreError>,
+) -> Option<StoreFinding> {
     let path = url.path().display();
-    match compare() {
+    match differing {
         Ok(0) => None,
         Ok(differing) => Some(StoreFinding::problem(format!(
-            "{path}: {differing} totals of calls or chats differ from the stored ones, so statistics are wrong; correct them \
-             with `calls rebuild-stats`"
+            "{path}: {differing} totals of {items} differ from the stored ones, so statistics are wrong; correct them with \
+             `{remedy}`"
         ))),
-        Err(error) => Some(StoreFinding::problem(format!("{path}: the totals of calls cannot be compared: {error}"))),
+        Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+            Some(StoreFinding::warning(format!("{path}: the totals of {items} were not compared: {error}")))
+        }
+        Err(error) => Some(StoreFinding::problem(format!("{path}: the totals of {items} cannot be compared: {error}"))),
     }
 }
 
@@ -229,4 +250,45 @@ fn limited_findings(texts: Vec<String>) -> Vec<StoreFinding> {
         findings.push(StoreFinding::problem(format!("{more} more bodies cannot be read or are damaged")));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::storage::FindingSeverity;
+
+    #[test]
+    fn the_check_of_a_table_ends_when_the_log_has_grown() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = SqliteUrl::file(folder.path().join("store.db"));
+        let conn = Connection::open(url.path()).unwrap();
+        conn.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
+             CREATE TABLE large (a INTEGER, b INTEGER); CREATE INDEX large_a ON large (a); CREATE TABLE small (a BLOB);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
+             INSERT INTO large SELECT i, i FROM n;
+             PRAGMA wal_checkpoint(TRUNCATE);",
+        )
+        .unwrap();
+        let stop = AtomicBool::new(false);
+        let findings = std::thread::scope(|scope| {
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    conn.execute("INSERT INTO small VALUES (zeroblob(20000))", []).unwrap();
+                }
+            });
+            let findings = check_pages(&url, 64 * 1024, &mut |_, _, _| {});
+            stop.store(true, Ordering::Relaxed);
+            findings
+        });
+        let stopped = findings.iter().find(|finding| finding.text.contains("the table large of")).unwrap();
+        assert_eq!(stopped.severity, FindingSeverity::Warning);
+        for part in ["store.db was not checked: a receiver is writing", "MiB; check a backup with `backup verify`"] {
+            assert!(stopped.text.contains(part), "{}", stopped.text);
+        }
+        assert_eq!(check_pages(&url, MAX_WAL_BYTES_OF_READS, &mut |_, _, _| {}), []);
+    }
 }

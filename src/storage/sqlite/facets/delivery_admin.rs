@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use crate::base::id::EventId;
 use crate::storage::sqlite::deliveries::DeliveryQuery;
 use crate::storage::sqlite::latency_totals::{self, TotalsTable};
-use crate::storage::sqlite::operator::{DeliveryCursor, OperatorThread};
+use crate::storage::sqlite::operator::{DeliveryCursor, OperatorThread, TotalsRebuildState};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::{SqliteStore, deliveries, overview};
 use crate::storage::{
     ChangedBatch, CountedBatch, DeliveryAdmin, DeliveryChange, DeliveryFilter, DeliveryOutlook, DeliveryPage,
-    DeliverySelection, HandlerBacklog, LatencyFilter, LatencyGroups, Position, Seq, StoreError,
+    DeliverySelection, HandlerBacklog, LatencyFilter, LatencyGroups, Position, Seq, StoreError, TotalsRebuild,
+    TotalsRebuildStep,
 };
 
 #[async_trait]
@@ -52,10 +53,43 @@ impl DeliveryAdmin for SqliteStore {
         self.readers.read(read).await
     }
 
+    async fn rebuild_attempt_totals(&self) -> Result<Box<dyn TotalsRebuild>, StoreError> {
+        Ok(Box::new(SqliteTotalsRebuild::start(self, TotalsTable::Attempts).await?))
+    }
+
     async fn select_deliveries(&self, filter: DeliveryFilter) -> Result<Box<dyn DeliverySelection>, StoreError> {
         let operator = self.operator().await?;
         let cursor = operator.run(move |operator| operator.store.select_deliveries(&filter)).await?;
         Ok(Box::new(SqliteSelection { operator, cursor }))
+    }
+}
+
+/// A rebuild, whose steps run on the thread of the operator.
+pub(in crate::storage::sqlite) struct SqliteTotalsRebuild {
+    operator: Arc<OperatorThread>,
+    /// `None` after an error, which ends the rebuild.
+    state: Option<TotalsRebuildState>,
+}
+
+impl SqliteTotalsRebuild {
+    pub(in crate::storage::sqlite) async fn start(store: &SqliteStore, table: TotalsTable) -> Result<Self, StoreError> {
+        let operator = store.operator().await?;
+        let state = operator.run(move |operator| operator.store.start_totals_rebuild(table)).await?;
+        Ok(Self { operator, state: Some(state) })
+    }
+}
+
+#[async_trait]
+impl TotalsRebuild for SqliteTotalsRebuild {
+    async fn correct_next(&mut self) -> Result<Option<TotalsRebuildStep>, StoreError> {
+        let Some(mut state) = self.state.take() else { return Ok(None) };
+        let step = self.operator.run(move |operator| {
+            let step = operator.store.continue_totals_rebuild(&mut state)?;
+            Ok((state, step))
+        });
+        let (state, step) = step.await?;
+        self.state = Some(state);
+        Ok(step)
     }
 }
 

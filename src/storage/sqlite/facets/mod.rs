@@ -9,5 +9,6 @@ mod leadership;
 mod maintenance;
 mod retention;
 
+pub(super) use delivery_admin::SqliteTotalsRebuild;
 pub(super) use leadership::end_all_terms;
 pub(super) use maintenance::ProbeCache;

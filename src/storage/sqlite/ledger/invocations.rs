@@ -1,16 +1,17 @@
 //! Invocations of custom functions, in the invocation ledger.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::invocation_list::list_invocations;
 use crate::storage::sqlite::SqliteStore;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
-use crate::storage::sqlite::latency_totals::{self, EndedRun, PendingCounts, TotalsTable};
+use crate::storage::sqlite::facets::SqliteTotalsRebuild;
+use crate::storage::sqlite::latency_totals::{self, INVOCATION_COLUMNS, PendingCounts, TotalsTable, ended_invocation};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
-    LatencyFilter, LatencyGroups, NewInvocation, SignatureUse, StoreError, StoredAnswer,
+    LatencyFilter, LatencyGroups, NewInvocation, SignatureUse, StoreError, StoredAnswer, TotalsRebuild,
 };
 
 #[async_trait]
@@ -59,6 +60,10 @@ impl InvocationStore for SqliteStore {
         };
         self.readers.read(read).await
     }
+
+    async fn rebuild_invocation_totals(&self) -> Result<Box<dyn TotalsRebuild>, StoreError> {
+        Ok(Box::new(SqliteTotalsRebuild::start(self, TotalsTable::Invocations).await?))
+    }
 }
 
 /// Checks that the ledger can be written: it writes and removes as much as an invocation may take.
@@ -106,6 +111,9 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcom
         // same idempotency key, by which the target can recognize the repetition. Two requests to this process at the
         // same time do not get here: they share one run (single flight).
         Some(ExistingInvocation { id, idempotency_key, runs, .. }) => {
+            let mut counts = PendingCounts::default();
+            subtract_invocation(conn, &mut counts, id)?;
+            counts.write(conn, TotalsTable::Invocations)?;
             conn.prepare_cached(
                 "UPDATE invocations SET state = 'running', runs = runs + 1, owner = ?2, lease_until_ms = ?3,
                    ended_at_ms = NULL, answer = NULL, reason = NULL
@@ -189,36 +197,72 @@ fn insert(conn: &Connection, new: &NewInvocation, signature_seen: bool) -> Resul
 fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
     // No row has this key and owner when the invocation has been erased, purged, replaced or taken over meanwhile; its
     // answer is then not kept.
-    let run = conn
-        .prepare_cached(
-            "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, truncated = ?6,
-               reason = ?7
-             WHERE key = ?1 AND owner = ?8 RETURNING company_id, function, received_at_ms",
-        )?
-        .query_row(
-            params![
-                ended.key,
-                ended.state.as_str(),
-                ended.ended_at_ms,
-                ended.answer.content_type,
-                ended.answer.body.as_ref(),
-                ended.answer.truncated,
-                ended.reason,
-                ended.owner.as_str(),
-            ],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )
+    let id: Option<i64> = conn
+        .prepare_cached("SELECT id FROM invocations WHERE key = ?1 AND owner = ?2")?
+        .query_row(params![ended.key, ended.owner.as_str()], |row| row.get(0))
         .optional()?;
-    let Some((company_id, function, began_at_ms)): Option<(i64, String, i64)> = run else { return Ok(()) };
+    let Some(id) = id else { return Ok(()) };
     let mut counts = PendingCounts::default();
-    counts.add(&EndedRun {
-        company_id,
-        name: &function,
-        outcome: ended.state.as_str(),
-        began_at_ms,
-        duration_ms: ended.ended_at_ms - began_at_ms,
-    });
+    // Ended before, if the first attempt to record its end has failed after the commit.
+    subtract_invocation(conn, &mut counts, id)?;
+    let sql = format!(
+        "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, truncated = ?6, reason = ?7
+         WHERE id = ?1 RETURNING {INVOCATION_COLUMNS}"
+    );
+    let mut update = conn.prepare_cached(&sql)?;
+    let mut updated = update.query(params![
+        id,
+        ended.state.as_str(),
+        ended.ended_at_ms,
+        ended.answer.content_type,
+        ended.answer.body.as_ref(),
+        ended.answer.truncated,
+        ended.reason,
+    ])?;
+    while let Some(row) = updated.next()? {
+        if let Some(run) = ended_invocation(row)? {
+            counts.add(&run);
+        }
+    }
     counts.write(conn, TotalsTable::Invocations)
+}
+
+fn subtract_invocation(conn: &Connection, counts: &mut PendingCounts, id: i64) -> Result<(), StoreError> {
+    let sql = format!("SELECT {INVOCATION_COLUMNS} FROM invocations WHERE id = ?1");
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query([id])?;
+    if let Some(row) = rows.next()?
+        && let Some(run) = ended_invocation(row)?
+    {
+        counts.subtract(&run);
+    }
+    Ok(())
+}
+
+/// Deletes the invocations that the condition selects, and returns their number.
+fn delete(conn: &Connection, condition: &str, values: impl Params) -> Result<u64, StoreError> {
+    let sql = format!("DELETE FROM invocations WHERE {condition} RETURNING {INVOCATION_COLUMNS}");
+    let mut delete = conn.prepare_cached(&sql)?;
+    let mut rows = delete.query(values)?;
+    let mut counts = PendingCounts::default();
+    let mut removed = 0;
+    while let Some(row) = rows.next()? {
+        removed += 1;
+        if let Some(run) = ended_invocation(row)? {
+            counts.subtract(&run);
+        }
+    }
+    counts.write(conn, TotalsTable::Invocations)?;
+    Ok(removed)
+}
+
+/// Deletes these invocations, and returns the number of those that existed.
+pub(in crate::storage::sqlite) fn delete_invocations(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for id in ids {
+        removed += delete(conn, "id = ?1", [id])?;
+    }
+    Ok(removed)
 }
 
 /// Releases the invocations that the previous process was running. The lock of the store proves that it has ended, so
@@ -254,20 +298,18 @@ fn purge(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: us
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // The limit applies to the inner query, in the order of the id; applied to the condition on the time, which has
     // no index, the statement would scan all rows that are too young.
-    let invocations = conn
-        .prepare_cached(
-            "DELETE FROM invocations WHERE id IN (SELECT id FROM
-             (SELECT id, received_at_ms FROM invocations ORDER BY id LIMIT ?2) WHERE received_at_ms < ?1)",
-        )?
-        .execute(params![before_ms, limit])?;
+    let invocations = delete(
+        conn,
+        "id IN (SELECT id FROM (SELECT id, received_at_ms FROM invocations ORDER BY id LIMIT ?2) WHERE received_at_ms < ?1)",
+        params![before_ms, limit],
+    )?;
     let signatures = conn
         .prepare_cached(
             "DELETE FROM invocation_signatures WHERE id IN (SELECT id FROM
              (SELECT id, seen_at_ms FROM invocation_signatures ORDER BY id LIMIT ?2) WHERE seen_at_ms < ?1)",
         )?
         .execute(params![signatures_before_ms, limit])?;
-    let totals = latency_totals::purge(conn, TotalsTable::Invocations, before_ms, limit)?;
-    Ok(invocations + signatures + totals)
+    Ok(usize::try_from(invocations).unwrap_or(usize::MAX) + signatures)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod call_totals;
 mod deliveries;
+mod latency_totals;
 mod operator_store;
 mod removal;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 pub(super) use self::deliveries::DeliveryCursor;
+pub(super) use self::latency_totals::TotalsRebuildState;
 pub(super) use self::operator_store::OperatorStore;
 pub(super) use self::removal::OperatorRemoval;
 use super::wal::SyncState;

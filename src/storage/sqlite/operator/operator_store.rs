@@ -159,6 +159,10 @@ impl OperatorStore {
         Ok(is_empty)
     }
 
+    pub(super) fn url(&self) -> &SqliteUrl {
+        &self.url
+    }
+
     /// The connection of the ledger, for reading.
     pub(in crate::storage::sqlite) fn ledger(&self) -> Result<&Connection, StoreError> {
         self.ledger.as_ref().map_err(Clone::clone)

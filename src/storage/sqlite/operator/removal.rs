@@ -11,6 +11,7 @@ use crate::calls::CallKind;
 use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::blocks::{self, DamagedBlock};
 use crate::storage::sqlite::bodies::BodyReader;
+use crate::storage::sqlite::ledger::invocations::delete_invocations;
 use crate::storage::sqlite::operator::OperatorStore;
 use crate::storage::sqlite::removal::erase::{self, DeliveryKey};
 use crate::storage::sqlite::removal::{self, appointments, data_subject, space};
@@ -217,7 +218,7 @@ impl OperatorRemoval {
         while let Some(at) = after {
             let (invocations, next) = erase::find_invocations_of(self.store.ledger()?, person, at)?;
             for part in invocations.chunks(ROWS_PER_TRANSACTION) {
-                erased.invocations += self.store.remove_from_ledger(|conn| erase::delete_invocations(conn, part))?;
+                erased.invocations += self.store.remove_from_ledger(|conn| delete_invocations(conn, part))?;
             }
             after = next;
         }

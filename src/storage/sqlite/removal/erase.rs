@@ -13,6 +13,7 @@ use super::{BodyDisposal, appointments, delete_attempts, delete_event, list_hand
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::calls::{PendingTotals, delete_call};
 use crate::storage::sqlite::deliveries::advance_call_sequence;
+use crate::storage::sqlite::latency_totals::{PendingCounts, TotalsTable};
 use crate::storage::{
     CallKey, DataSubject, DeliveryState, ErasureCounts, EventsByHandler, HandlerId, IdentityKey, Seq, SkipReason,
     StoreError,
@@ -105,9 +106,11 @@ pub(in crate::storage::sqlite) fn erase_event(
         cancelled_deliveries: cancel_deliveries(conn, seq, false, now_ms)?,
         ..ErasureCounts::default()
     };
+    let mut counts = PendingCounts::default();
     for handler in list_handler_ids(conn)? {
-        erased.attempts += delete_attempts(conn, handler, seq)?;
+        erased.attempts += delete_attempts(conn, &mut counts, handler, seq)?;
     }
+    counts.write(conn, TotalsTable::Attempts)?;
     if let Some(size_bytes) = delete_event(conn, key, seq, BodyDisposal::Overwrite, now_ms)? {
         (erased.events, erased.body_bytes) = (1, size_bytes);
         index_erased_identity(conn, seq)?;
@@ -198,15 +201,6 @@ pub(in crate::storage::sqlite) fn find_invocations_of(
     Ok((ids, (scanned == MAX_INVOCATIONS_SCANNED).then_some(last_id)))
 }
 
-pub(in crate::storage::sqlite) fn delete_invocations(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
-    let mut remove = conn.prepare_cached("DELETE FROM invocations WHERE id = ?1")?;
-    let mut removed = 0;
-    for id in ids {
-        removed += remove.execute([id])? as u64;
-    }
-    Ok(removed)
-}
-
 /// Primary key of a delivery: the handler and the sequence number of the event.
 pub(in crate::storage::sqlite) type DeliveryKey = (HandlerId, Seq);
 
@@ -245,11 +239,13 @@ pub(in crate::storage::sqlite) fn delete_delivery_texts(
     deliveries: &[DeliveryKey],
 ) -> Result<u64, StoreError> {
     let mut note = conn.prepare_cached("UPDATE deliveries SET note = NULL WHERE handler_id = ?1 AND event_seq = ?2")?;
+    let mut counts = PendingCounts::default();
     let mut removed = 0;
     for (handler, seq) in deliveries {
         note.execute(params![handler, seq])?;
-        removed += delete_attempts(conn, *handler, *seq)?;
+        removed += delete_attempts(conn, &mut counts, *handler, *seq)?;
     }
+    counts.write(conn, TotalsTable::Attempts)?;
     Ok(removed)
 }
 

@@ -22,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::blocks;
+use crate::storage::sqlite::latency_totals::{PendingCounts, TotalsTable, subtract_attempts};
 use crate::storage::{CascadedCounts, HandlerId, Identity, IdentityKey, Seq, StoreError};
 
 /// What happens to a body in a body file once its event is gone.
@@ -110,21 +111,36 @@ pub(super) fn delete_uncompressed_body(
 
 /// Removes one event with its deliveries, as retention does. Must run inside a transaction if it has to be atomic.
 pub(super) fn remove_event(conn: &Connection, key: &IdentityKey, seq: Seq, now_ms: i64) -> Result<(), StoreError> {
+    let mut counts = PendingCounts::default();
     for handler in list_handler_ids(conn)? {
-        delete_delivery(conn, handler, seq)?;
+        delete_delivery(conn, &mut counts, handler, seq)?;
     }
+    counts.write(conn, TotalsTable::Attempts)?;
     delete_event(conn, key, seq, BodyDisposal::Free, now_ms).map(drop)
 }
 
-/// Deletes a delivery and its attempts, and returns how many of each there were.
-fn delete_delivery(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<CascadedCounts, StoreError> {
-    let attempts = delete_attempts(conn, handler, seq)?;
+/// Deletes a delivery and its attempts, and returns how many of each there were. The caller writes the totals in the same
+/// transaction.
+fn delete_delivery(
+    conn: &Connection,
+    counts: &mut PendingCounts,
+    handler: HandlerId,
+    seq: Seq,
+) -> Result<CascadedCounts, StoreError> {
+    let attempts = delete_attempts(conn, counts, handler, seq)?;
     let mut delivery = conn.prepare_cached("DELETE FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2")?;
     Ok(CascadedCounts { deliveries: delivery.execute(params![handler, seq])? as u64, attempts, body_bytes: 0 })
 }
 
-/// Deletes the records of all attempts, the one in the row of the delivery included.
-fn delete_attempts(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<u64, StoreError> {
+/// Deletes the records of all attempts, the one in the row of the delivery included. The caller writes the totals in the
+/// same transaction.
+fn delete_attempts(
+    conn: &Connection,
+    counts: &mut PendingCounts,
+    handler: HandlerId,
+    seq: Seq,
+) -> Result<u64, StoreError> {
+    subtract_attempts(conn, counts, handler, seq)?;
     let mut first = conn.prepare_cached(
         "UPDATE deliveries SET started_at_ms = NULL, duration_ms = NULL, status = NULL
          WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms IS NOT NULL",

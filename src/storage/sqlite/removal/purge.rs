@@ -16,6 +16,7 @@ use crate::base::id::CompanyId;
 use crate::calls::CallKind;
 use crate::storage::sqlite::calls::{self, CallPartition, PendingTotals};
 use crate::storage::sqlite::events::seq_before;
+use crate::storage::sqlite::latency_totals::{PendingCounts, TotalsTable};
 use crate::storage::{
     CompanyScope, HandlerId, IdentityKey, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind, Seq, StoreError,
 };
@@ -34,12 +35,12 @@ pub(in crate::storage::sqlite) fn purge_batch(
     match purge.kind {
         // Events take their deliveries and attempts along, so the rules for those find only what is left.
         RetentionKind::Events => purge_events(conn, key, purge, &scope),
-        RetentionKind::Deliveries => {
-            purge_by_delivery(conn, purge, |seq, handler| purge_delivery(conn, purge, &scope, handler, seq))
-        }
-        RetentionKind::Attempts => {
-            purge_by_delivery(conn, purge, |seq, handler| purge_attempts(conn, purge, &scope, handler, seq))
-        }
+        RetentionKind::Deliveries => purge_by_delivery(conn, purge, |counts, seq, handler| {
+            purge_delivery(conn, counts, purge, &scope, handler, seq)
+        }),
+        RetentionKind::Attempts => purge_by_delivery(conn, purge, |counts, seq, handler| {
+            purge_attempts(conn, counts, purge, &scope, handler, seq)
+        }),
         RetentionKind::Calls => purge_calls(conn, purge, &scope),
         RetentionKind::Rejected => purge_rejected(conn, purge, &scope),
     }
@@ -92,13 +93,14 @@ fn purge_events(
     // Deliveries of handlers that no longer protect anything go with the event, too.
     let all_handlers = list_handler_ids(conn)?;
     let mut batch = PurgeProgress::new(rows.len() == purge.limit);
+    let mut counts = PendingCounts::default();
     for (seq, company) in rows {
         if batch.is_out_of_time() {
             break;
         }
         if scope.includes(company) && !has_unfinished_delivery(conn, &protecting, seq)? {
             for handler in &all_handlers {
-                batch.purged.cascaded += delete_delivery(conn, *handler, seq)?;
+                batch.purged.cascaded += delete_delivery(conn, &mut counts, *handler, seq)?;
             }
             let size_bytes = delete_event(conn, key, seq, BodyDisposal::Free, purge.now_ms)?;
             batch.purged.cascaded.body_bytes += size_bytes.unwrap_or(0);
@@ -107,6 +109,7 @@ fn purge_events(
         // Also for an event that stays: the next batch must not read it again.
         batch.cursor = PurgeCursor([seq.0, 0, 0, 0, 0]);
     }
+    counts.write(conn, TotalsTable::Attempts)?;
     Ok(batch.into_purged())
 }
 
@@ -150,7 +153,7 @@ fn update_purged_through(conn: &Connection, handler: HandlerId, seq: Seq) -> Res
 fn purge_by_delivery(
     conn: &Connection,
     purge: &PurgeBatch,
-    remove: impl Fn(Seq, HandlerId) -> Result<PurgeBatchResult, StoreError>,
+    remove: impl Fn(&mut PendingCounts, Seq, HandlerId) -> Result<PurgeBatchResult, StoreError>,
 ) -> Result<PurgeBatchResult, StoreError> {
     let last = seq_before(conn, purge.before_ms)?;
     let mut rows = conn.prepare_cached(
@@ -162,20 +165,23 @@ fn purge_by_delivery(
     })?;
     let rows: Vec<(HandlerId, Seq)> = rows.collect::<Result<_, _>>()?;
     let mut batch = PurgeProgress::new(rows.len() == purge.limit);
+    let mut counts = PendingCounts::default();
     for (handler, seq) in rows {
         if batch.is_out_of_time() {
             break;
         }
-        let result = remove(seq, handler)?;
+        let result = remove(&mut counts, seq, handler)?;
         batch.purged.removed += result.removed;
         batch.purged.cascaded += result.cascaded;
         batch.cursor = PurgeCursor([handler.0, seq.0, 0, 0, 0]);
     }
+    counts.write(conn, TotalsTable::Attempts)?;
     Ok(batch.into_purged())
 }
 
 fn purge_delivery(
     conn: &Connection,
+    counts: &mut PendingCounts,
     purge: &PurgeBatch,
     scope: &ResolvedCompanyScope,
     handler: HandlerId,
@@ -192,13 +198,14 @@ fn purge_delivery(
     if !scope.includes(company) {
         return Ok(PurgeBatchResult::default());
     }
-    let cascaded = delete_delivery(conn, handler, seq)?;
+    let cascaded = delete_delivery(conn, counts, handler, seq)?;
     update_purged_through(conn, handler, seq)?;
     Ok(PurgeBatchResult { removed: cascaded.deliveries, cascaded, next_cursor: None })
 }
 
 fn purge_attempts(
     conn: &Connection,
+    counts: &mut PendingCounts,
     purge: &PurgeBatch,
     scope: &ResolvedCompanyScope,
     handler: HandlerId,
@@ -220,7 +227,7 @@ fn purge_attempts(
     if newer.exists(params![handler, seq, purge.before_ms])? {
         return Ok(PurgeBatchResult::default());
     }
-    Ok(PurgeBatchResult { removed: delete_attempts(conn, handler, seq)?, ..PurgeBatchResult::default() })
+    Ok(PurgeBatchResult { removed: delete_attempts(conn, counts, handler, seq)?, ..PurgeBatchResult::default() })
 }
 
 /// Deletes rows of calls and chats. They have their own limit, counted from their last event, because they are

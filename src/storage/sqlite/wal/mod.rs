@@ -4,8 +4,10 @@
 pub(super) mod checkpoint;
 mod checksum;
 mod frames;
+mod limit;
 mod recovery;
 mod sync_state;
 
+pub(super) use limit::{MAX_WAL_BYTES_OF_READS, WalLimit};
 pub(super) use recovery::recover;
 pub(super) use sync_state::SyncState;
