@@ -83,6 +83,7 @@ fn start_monitor(
         clock: clock.clone(),
         supervisor: supervisor.clone(),
         delivery_metrics: DeliveryMetrics::default(),
+        is_only_receiver: true,
     });
     let company = Company {
         id: DEFAULT_COMPANY_ID,

@@ -25,7 +25,7 @@ pub(super) fn build_handlers(
     added: &[RegisteredHandler],
 ) -> Result<HandlerRegistry, BuildError> {
     let tables = settings.handlers.iter().enumerate();
-    let mut registry = HandlerRegistry::from_settings(tables, &context.outbound, &context.store)?;
+    let mut registry = HandlerRegistry::from_settings(tables, &context.outbound)?;
     for handler in added {
         registry.register(handler.clone()).map_err(BuildError::DuplicateHandlerName)?;
     }
@@ -68,6 +68,8 @@ pub(super) async fn start_workers(context: &AppContext, registry: &HandlerRegist
         clock: context.clock.clone(),
         supervisor: context.supervisor.clone(),
         delivery_metrics: context.metrics.deliveries.clone(),
+        // The lock on the store admits one receiver.
+        is_only_receiver: true,
     });
     // All are registered before any starts: planning for one handler must know where every other one is.
     workers.register_handlers(registry).await?;

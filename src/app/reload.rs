@@ -58,7 +58,7 @@ impl ReloadHandle {
         let settings = state.overrides.apply_to(settings)?;
         let companies = load_companies(&settings, &*context.store).await?;
         let new_tables = settings.handlers.iter().enumerate().filter(|(_, table)| !running.handlers.contains(table));
-        let new_handlers = HandlerRegistry::from_settings(new_tables, &context.outbound, &context.store)?;
+        let new_handlers = HandlerRegistry::from_settings(new_tables, &context.outbound)?;
         let functions = components::build_functions(context, &settings, &state.overrides)?;
         // Rebuilt only if they changed: the targets of unchanged rules keep their open connections.
         let inbound_rules = if settings.inbound == running.inbound {

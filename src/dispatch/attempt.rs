@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::{Clock, to_ms};
+use crate::calls::CallRecord;
 use crate::handlers::{AttemptResult, Context, DestinationHealth, Outcome, RegisteredHandler};
 use crate::privacy::redact;
 use crate::storage::{AttemptOutcome, AttemptRecord, BodyErrorKind, ClaimedDelivery};
@@ -21,6 +22,7 @@ pub(super) struct FinishedAttempt {
     pub(super) outcome: Outcome,
     pub(super) health: DestinationHealth,
     pub(super) record: AttemptRecord,
+    pub(super) call: Option<Box<CallRecord>>,
 }
 
 /// Delivers an event to its handler. A panic or a timeout counts as a failed attempt that is retried.
@@ -49,7 +51,7 @@ pub(super) async fn run_attempt(
         Err(_) => Outcome::retry(format!("no result within {} ms", attempt_timeout.as_millis())).into(),
     };
     let record = build_record(&result, attempt, started_at_ms, started_at);
-    FinishedAttempt { claimed, outcome: result.outcome, health: result.health, record }
+    FinishedAttempt { claimed, outcome: result.outcome, health: result.health, record, call: result.call }
 }
 
 async fn call_handler(registered: &RegisteredHandler, claimed: &ClaimedDelivery, context: &Context) -> AttemptResult {

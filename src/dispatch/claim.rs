@@ -78,8 +78,16 @@ impl Worker {
         if !self.lease_timer.due_in(now_ms).is_zero() {
             return Vec::new();
         }
+        // Deliveries of open plans have no row yet.
+        let without_row = self.leases_without_row();
         let unstored = self.unstored_settlements.iter().map(|settled| settled.lease);
-        self.prefetch.leases().chain(unstored).collect()
+        self.prefetch.leases().chain(unstored).filter(|lease| !without_row.contains(lease)).collect()
+    }
+
+    /// Whether further deliveries can be claimed, as far as this handler alone goes.
+    pub(super) fn has_prefetch_room(&self) -> bool {
+        let queued: usize = self.prefetch.queued_by_company().values().sum();
+        queued < MAX_PREFETCH && self.prefetch.held_bytes() < MAX_PREFETCH_BYTES
     }
 
     /// Drops queued deliveries whose lease was lost: another worker has claimed them, or an operator has ended them. An

@@ -1,7 +1,8 @@
 //! Delivers stored events to handlers: at least once, in the order received within a call, in parallel across calls.
 //!
 //! Each handler has one worker. It plans deliveries from the journal (`plan` decides, without I/O), claims those that
-//! are due, runs the attempts and settles them. The store decides which deliveries of a call may be claimed
+//! are due, runs the attempts and settles them. While it has nothing unfinished, it attempts the events of a plan at once
+//! and stores the deliveries with their results, in one write instead of two. The store decides which deliveries of a call may be claimed
 //! (`storage/sqlite/deliveries/call_sequence.rs`); a worker never reorders anything.
 
 mod attempt;
@@ -10,6 +11,7 @@ mod breaker;
 mod budget;
 mod claim;
 mod delivery_log;
+mod event_read;
 mod lease;
 mod plan;
 mod prefetch;

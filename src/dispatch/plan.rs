@@ -37,7 +37,12 @@ pub(super) fn plan_delivery(
     // waiting.
     let latest_only = handler.delivery.transcripts == TranscriptPolicy::Latest;
     let supersedes = latest_only && event.kind.as_deref() == Some(EventKind::TranscriptUpdated.as_str());
-    Some(PlannedDelivery { seq: event.seq, skip_reason: skip_reason(handler, event), supersedes, body_unread })
+    Some(PlannedDelivery {
+        skip_reason: skip_reason(handler, event),
+        supersedes,
+        body_unread,
+        ..PlannedDelivery::new(event.seq)
+    })
 }
 
 /// Whether the filter excludes a claimed delivery that was planned while its body could not be read.

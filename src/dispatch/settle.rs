@@ -15,7 +15,7 @@ use crate::storage::{ClaimedDelivery, EventSummary, SettledDelivery, Settlement,
 impl Worker {
     /// Decides what follows from a finished attempt.
     pub(super) fn settle_attempt(&mut self, finished: FinishedAttempt) {
-        let FinishedAttempt { claimed, outcome, health, record } = finished;
+        let FinishedAttempt { claimed, outcome, health, record, call } = finished;
         let now_ms = self.now_ms();
         self.prefetch.finish_attempt(&claimed);
         self.counts.record_attempt_duration(record.duration_ms.unsigned_abs());
@@ -39,6 +39,7 @@ impl Worker {
             settlement,
             attempt: Some(record),
             body_unread,
+            call,
         });
     }
 
@@ -82,12 +83,10 @@ impl Worker {
         for (claimed, settlement) in expired {
             self.record_settlement(&settlement);
             self.log_settlement(&claimed.event.summary, claimed.previous_attempts, false, &settlement);
+            let seq = claimed.event.summary.seq;
             self.unstored_settlements.push(SettledDelivery {
-                seq: claimed.event.summary.seq,
-                lease: claimed.lease,
-                settlement,
-                attempt: None,
                 body_unread: claimed.event.body.is_err(),
+                ..SettledDelivery::without_attempt(seq, claimed.lease, settlement)
             });
         }
         any_expired
@@ -98,13 +97,8 @@ impl Worker {
         let settlement = Settlement::Skipped { reason: SkipReason::Filtered };
         self.record_settlement(&settlement);
         self.log_settlement(&claimed.event.summary, claimed.previous_attempts, false, &settlement);
-        self.unstored_settlements.push(SettledDelivery {
-            seq: claimed.event.summary.seq,
-            lease: claimed.lease,
-            settlement,
-            attempt: None,
-            body_unread: false,
-        });
+        let seq = claimed.event.summary.seq;
+        self.unstored_settlements.push(SettledDelivery::without_attempt(seq, claimed.lease, settlement));
     }
 
     /// Releases deliveries that were claimed and not started. Returns whether there were any.
@@ -112,19 +106,14 @@ impl Worker {
         let queued = self.prefetch.remove_matching(|_| Some(()));
         let any_queued = !queued.is_empty();
         for (claimed, ()) in queued {
-            self.unstored_settlements.push(SettledDelivery {
-                seq: claimed.event.summary.seq,
-                lease: claimed.lease,
-                settlement: Settlement::Released,
-                attempt: None,
-                body_unread: false,
-            });
+            let seq = claimed.event.summary.seq;
+            self.unstored_settlements.push(SettledDelivery::without_attempt(seq, claimed.lease, Settlement::Released));
         }
         any_queued
     }
 
     /// Stores settlements right now, for the shutdown.
-    pub(super) async fn store_settlements(&self, settled: Vec<SettledDelivery>) -> Result<(), StoreError> {
+    pub(super) async fn store_settlements(&mut self, settled: Vec<SettledDelivery>) -> Result<(), StoreError> {
         let now_ms = self.now_ms();
         let refused = self.deps.queue.settle_deliveries(self.handler_id, settled, now_ms).await?;
         self.record_refused(refused);

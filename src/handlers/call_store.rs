@@ -1,14 +1,13 @@
 //! One row per call or chat, merged from all of its events.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use super::{Context, EventHandler, Outcome};
+use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::calls::{CallKind, CallRecord, CallStage, E2eLatency, TransferKind};
 use crate::event::{Call, Chat, Event, JsonNumber, LatencyStats, RawJson, valid_json};
 use crate::privacy::number_spelling;
-use crate::storage::{CallStore, StoreErrorKind, sanitize_text, sanitize_text_to};
+use crate::storage::{EventSummary, sanitize_text, sanitize_text_to};
 
 /// Longest summary that is stored, in bytes.
 const MAX_SUMMARY_BYTES: usize = 8 * 1024;
@@ -18,28 +17,16 @@ const TRUNCATION_MARK: &str = " […]";
 const MAX_CUSTOM_DATA_BYTES: usize = 16 * 1024;
 
 /// Fills the tables behind the commands `calls` and `chats`.
-pub(crate) struct CallStoreHandler {
-    store: Arc<dyn CallStore>,
-}
-
-impl CallStoreHandler {
-    #[must_use]
-    pub(crate) fn new(store: Arc<dyn CallStore>) -> Self {
-        Self { store }
-    }
-}
+pub(crate) struct CallStoreHandler;
 
 #[async_trait]
 impl EventHandler for CallStoreHandler {
-    async fn handle(&self, event: &Event, context: &Context) -> Outcome {
-        let Some(record) = call_record(event, context) else {
-            return Outcome::skip("no row: the event has no id of a call or chat");
-        };
-        match self.store.merge_call(record).await {
-            Ok(()) => Outcome::Done,
-            // Anything else may go away, with the cause or with a later version; only the data stays as it is.
-            Err(error) if error.kind() == StoreErrorKind::Constraint => Outcome::fail(error.message()),
-            Err(error) => Outcome::retry(error.to_string()),
+    /// Does not write itself: the row of the call changes in the transaction that settles the delivery.
+    async fn deliver(&self, _: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
+        let Ok(event) = Event::parse(body) else { return Outcome::not_handled().into() };
+        match call_record(&event, context) {
+            Some(record) => AttemptResult { call: Some(Box::new(record)), ..Outcome::Done.into() },
+            None => Outcome::skip("no row: the event has no id of a call or chat").into(),
         }
     }
 }

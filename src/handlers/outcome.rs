@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::calls::CallRecord;
+
 /// The result of one attempt. Reasons are logged and stored, so they must not contain personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -65,7 +67,7 @@ pub enum DestinationHealth {
 }
 
 /// An outcome with the details of the attempt that are stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AttemptResult {
     /// Whether the delivery has succeeded, is skipped, is retried, or is dead.
     pub outcome: Outcome,
@@ -75,6 +77,8 @@ pub struct AttemptResult {
     pub status: Option<i32>,
     /// The beginning of the response. At most 500 bytes are stored, with phone numbers and tokens redacted.
     pub response_excerpt: Option<String>,
+    /// What the event says of its call, stored together with the outcome.
+    pub(crate) call: Option<Box<CallRecord>>,
 }
 
 impl From<Outcome> for AttemptResult {
@@ -85,13 +89,13 @@ impl From<Outcome> for AttemptResult {
             Outcome::Retry { .. } => DestinationHealth::Down,
             Outcome::Fail { .. } => DestinationHealth::RefusedEvent,
         };
-        Self { outcome, health, status: None, response_excerpt: None }
+        Self { outcome, health, status: None, response_excerpt: None, call: None }
     }
 }
 
 impl AttemptResult {
     /// The result of an attempt that ended before the destination was asked.
     pub(crate) fn without_request(outcome: Outcome) -> Self {
-        Self { outcome, health: DestinationHealth::Unknown, status: None, response_excerpt: None }
+        Self { health: DestinationHealth::Unknown, ..outcome.into() }
     }
 }

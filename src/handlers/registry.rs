@@ -9,7 +9,6 @@ use super::{
 use crate::config::{DeliverySettings, FieldError, HandlerKind, HandlerSettings, ProgramSearchPath};
 use crate::egress::Egress;
 use crate::outbound::OutboundContext;
-use crate::storage::Store;
 
 /// A handler with its name, filter and delivery settings.
 #[derive(Clone)]
@@ -45,14 +44,13 @@ impl HandlerRegistry {
     pub(crate) fn from_settings<'a>(
         tables: impl IntoIterator<Item = (usize, &'a HandlerSettings)>,
         outbound: &OutboundContext,
-        store: &Arc<dyn Store>,
     ) -> Result<Self, FieldError> {
         let mut registry = Self::default();
         for (position, table) in tables {
             let to_error = |error: FieldError| error.in_list("handlers", position, &table.name);
             let delivery = table.delivery_settings().map_err(to_error)?;
             let filter = Filter::from_settings(table).map_err(to_error)?;
-            for (name, handler) in build_handlers(table, outbound, store).map_err(to_error)? {
+            for (name, handler) in build_handlers(table, outbound).map_err(to_error)? {
                 let registered = RegisteredHandler {
                     name,
                     filter: filter.clone(),
@@ -116,14 +114,10 @@ impl HandlerRegistry {
 pub(super) type NamedHandler = (String, Arc<dyn EventHandler>);
 
 /// The handlers of a table: one, or for `forward` with `urls` one per destination.
-fn build_handlers(
-    table: &HandlerSettings,
-    outbound: &OutboundContext,
-    store: &Arc<dyn Store>,
-) -> Result<Vec<NamedHandler>, FieldError> {
+fn build_handlers(table: &HandlerSettings, outbound: &OutboundContext) -> Result<Vec<NamedHandler>, FieldError> {
     let handler: Arc<dyn EventHandler> = match table.kind {
         HandlerKind::Log => Arc::new(LogHandler),
-        HandlerKind::CallStore => Arc::new(CallStoreHandler::new(store.clone())),
+        HandlerKind::CallStore => Arc::new(CallStoreHandler),
         HandlerKind::Forward => return forward::build_handlers(table, outbound),
         HandlerKind::Slack => Arc::new(SlackHandler::from_settings(table, outbound)?),
         HandlerKind::Exec => Arc::new(ExecHandler::from_settings(table, outbound.program_search_path.clone())?),

@@ -52,7 +52,7 @@ impl StatusPolicy {
             _ => DestinationHealth::Down,
         };
         let response_excerpt = Some(response.body_prefix).filter(|text| !text.is_empty());
-        AttemptResult { outcome, health, status: Some(response.status.into()), response_excerpt }
+        AttemptResult { health, status: Some(response.status.into()), response_excerpt, ..outcome.into() }
     }
 
     fn outcome_of_response(&self, destination: &impl Display, response: &ResponseSummary, now_ms: i64) -> Outcome {

@@ -36,9 +36,9 @@ pub(crate) use appointment::{
     BookingContext, BookingEventData, BookingOutcome, BookingRequest, SLOT_STEP_MS, format_rfc3339,
 };
 pub(crate) use delivery::{
-    AttemptOutcome, AttemptRecord, BodyRecheck, ClaimRequest, ClaimedDelivery, DeliveryPlan, HandlerId, LeaseToken,
-    PlanBatch, PlanEvents, PlanOutcome, PlanToken, PlannedDelivery, QueueUpdate, QueueUpdateOutcome, SettledDelivery,
-    Settlement, SkipReason,
+    AttemptOutcome, AttemptRecord, BodyRecheck, ClaimRequest, ClaimRoom, ClaimedDelivery, DeliveryPlan, HandlerId,
+    LeaseToken, PlanBatch, PlanEvents, PlanOutcome, PlanToken, PlannedDelivery, PlannedProgress, QueueUpdate,
+    QueueUpdateOutcome, SettledDelivery, Settlement, SkipReason,
 };
 pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};

@@ -34,6 +34,11 @@ impl WakeUps {
         self.0.borrow().external
     }
 
+    /// Whether something has changed since the last call of [`WakeUps::mark_seen`].
+    pub(crate) fn has_changed(&self) -> bool {
+        self.0.has_changed().unwrap_or(false)
+    }
+
     /// Completes at the first change since the last call of [`WakeUps::mark_seen`] or of this method.
     pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {

@@ -154,6 +154,7 @@ impl Simulation {
             clock: Clock::from_fn(move || clock.load(Ordering::Relaxed)),
             supervisor,
             delivery_metrics: DeliveryMetrics::default(),
+            is_only_receiver: true,
         };
         let worker = Worker::new(deps, PrefetchBudget::default(), registered, id);
         let ids = EventIdGenerator::default();

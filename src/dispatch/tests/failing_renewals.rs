@@ -38,7 +38,11 @@ impl DeliveryQueue for FailingRenewals {
         self.store.plan_batch_after(handler, after, limit, bodies).await
     }
 
-    async fn update_queue(&self, handler: HandlerId, update: QueueUpdate) -> Result<QueueUpdateOutcome, StoreError> {
+    async fn update_queue(
+        &self,
+        handler: HandlerId,
+        update: Arc<QueueUpdate>,
+    ) -> Result<QueueUpdateOutcome, StoreError> {
         self.store.update_queue(handler, update).await
     }
 

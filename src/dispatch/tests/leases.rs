@@ -76,6 +76,7 @@ impl LeaseFixture {
             clock: Clock::from_fn(move || clock.load(Ordering::Relaxed)),
             supervisor: supervisor.clone(),
             delivery_metrics: metrics.clone(),
+            is_only_receiver: true,
         });
         let handler = SlowHandler { attempted: Arc::default(), permits: Arc::new(Semaphore::new(0)) };
         let mut registered = RegisteredHandler::new(HANDLER, Filter::all(), Arc::new(handler.clone()));
@@ -232,13 +233,9 @@ async fn deliveries_whose_lease_was_lost_are_dropped_or_their_settlement_is_refu
     tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap();
     assert_eq!(fixture.late_settlements(), 1);
     let settlement = Settlement::Succeeded;
-    let settled = claimed.iter().map(|claimed| SettledDelivery {
-        seq: claimed.event.summary.seq,
-        lease: claimed.lease,
-        settlement: settlement.clone(),
-        attempt: None,
-        body_unread: false,
-    });
+    let settled = claimed
+        .iter()
+        .map(|claimed| SettledDelivery::without_attempt(claimed.event.summary.seq, claimed.lease, settlement.clone()));
     let handler = fixture.handler_id().await;
     assert_eq!(fixture.store.settle_deliveries(handler, settled.collect(), NOW_MS).await.unwrap(), 0);
     fixture.supervisor.stop();

@@ -119,12 +119,7 @@ impl DispatchModel<'_> {
 
     async fn plan(&mut self, limit: usize) {
         if let Some(batch) = self.store.next_plan_batch(self.handler, limit, false).await.unwrap() {
-            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery {
-                seq: event.seq,
-                skip_reason: None,
-                supersedes: false,
-                body_unread: false,
-            });
+            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery::new(event.seq));
             let planned = planned.collect();
             let outcome = self.store.plan_deliveries(self.handler, batch.token, planned, self.now_ms).await.unwrap();
             assert_eq!(outcome, PlanOutcome::Planned);
@@ -186,7 +181,7 @@ impl DispatchModel<'_> {
     }
 
     async fn settle(&mut self, seq: Seq, lease: LeaseToken, settlement: Settlement) {
-        let settled = vec![SettledDelivery { seq, lease, settlement, attempt: None, body_unread: false }];
+        let settled = vec![SettledDelivery::without_attempt(seq, lease, settlement)];
         assert_eq!(self.store.settle_deliveries(self.handler, settled, self.now_ms).await.unwrap(), 0);
     }
 

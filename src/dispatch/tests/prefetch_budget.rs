@@ -41,6 +41,7 @@ async fn idle_workers_leave_the_budget_to_a_handler_with_a_backlog() {
         clock: Clock::system(),
         supervisor: supervisor.clone(),
         delivery_metrics: DeliveryMetrics::default(),
+        is_only_receiver: true,
     });
     let mut registry = HandlerRegistry::default();
     let mut add_handler = |name: String, kind: &str| {

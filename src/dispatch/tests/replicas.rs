@@ -55,6 +55,7 @@ async fn start_worker(store: &Arc<dyn Store>, handler: &RecordingHandler, superv
         clock: Clock::system(),
         supervisor: supervisor.clone(),
         delivery_metrics: DeliveryMetrics::default(),
+        is_only_receiver: false,
     });
     let mut registered = RegisteredHandler::new("crm", Filter::all(), Arc::new(handler.clone()));
     // Few, so that no worker claims everything that is due.

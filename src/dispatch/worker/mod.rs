@@ -2,9 +2,10 @@
 //! settles them.
 //!
 //! Attempts run in tasks and send their results to the worker; everything else happens in one loop, so the worker
-//! needs no locks. Store batches overlap with attempts: while the store settles one batch, the handler works on the
-//! prefetched one.
+//! needs no locks. Store batches overlap with attempts and with reading: while the store settles one batch, the handler
+//! works on the next one.
 
+mod open_plans;
 mod pacing;
 mod position;
 mod shutdown;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::open_plans::OpenPlans;
 use self::pacing::Pacing;
 use self::position::KnownState;
 use super::attempt::{FinishedAttempt, run_attempt};
@@ -26,6 +28,7 @@ use super::backpressure::Backpressure;
 use super::breaker::{BreakerDecision, CircuitBreaker, PROBES};
 use super::budget::{PrefetchBudget, PrefetchShare};
 use super::delivery_log::{self, DeliveryLog};
+use super::event_read::ReadEvents;
 use super::lease::LeaseTimer;
 use super::plan;
 use super::prefetch::PrefetchQueue;
@@ -57,10 +60,28 @@ pub(crate) struct DispatchDeps {
     pub clock: Clock,
     pub supervisor: Supervisor,
     pub delivery_metrics: DeliveryMetrics,
+    /// Whether no other receiver works on the store. Its workers may attempt an event before its delivery is stored.
+    pub is_only_receiver: bool,
 }
 
 /// The next event of the worker's loop: the result of a store batch, or `None` at the end of a pause.
 type NextBatch = BoxFuture<'static, Option<StoreBatchResult>>;
+/// The end of a read of events.
+type NextRead = BoxFuture<'static, Result<ReadEvents, StoreError>>;
+
+/// What the worker waits for besides finished attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// The store batch in progress, which must not be dropped: its claims and settlements may have been committed.
+    Store,
+    /// The end of a pause that nothing shortens.
+    Pause,
+    /// Something to do. A finished attempt can start a store batch.
+    Idle,
+    /// The attempts of a plan that is not stored yet.
+    Attempts,
+    Read,
+}
 
 pub(super) struct Worker {
     pub(super) deps: DispatchDeps,
@@ -79,8 +100,13 @@ pub(super) struct Worker {
     pub(super) company_after: CompanyId,
     /// Current prefetch limit per company, adapted to the speed of the handler after each store batch.
     pub(super) prefetch_limit: usize,
-    /// Whether the loop waits for events. A finished attempt then starts a store batch at once.
-    is_idle: bool,
+    wait: Wait,
+    reading: Option<NextRead>,
+    /// Why the last read failed.
+    read_error: Option<StoreError>,
+    open_plans: OpenPlans,
+    /// Whether no delivery of the plan in the store batch in progress needs a further attempt.
+    stores_ended_only: bool,
     /// Changes of the store since the start of the last batch.
     wake_ups: WakeUps,
     /// How long an idle worker may sleep: until the next delivery is due.
@@ -120,7 +146,11 @@ impl Worker {
             upkeep: Upkeep::new(now_ms),
             company_after: CompanyId::new(0),
             prefetch_limit: 0,
-            is_idle: false,
+            wait: Wait::Idle,
+            reading: None,
+            read_error: None,
+            open_plans: OpenPlans::default(),
+            stores_ended_only: true,
             wake_ups: dispatch.journal.subscribe(),
             idle_limit: POLL_INTERVAL,
             pacing: Pacing::new(dispatch.clock.clone()),
@@ -139,25 +169,34 @@ impl Worker {
     /// Runs until the service stops.
     pub(super) async fn run(mut self) {
         let stop = self.deps.supervisor.clone();
-        let mut next = self.start_batch();
+        let mut next = self.start_step();
         while !stop.is_stopping() {
             tokio::select! {
                 () = stop.wait_for_stop() => {}
                 Some(finished) = self.finished_receiver.recv() => {
                     self.settle_finished(finished);
                     self.start_attempts();
-                    // Dropping `next` is safe here only: an idle worker's future is a pause. A store batch in
-                    // progress must not be dropped, because its claims and settlements may have been committed
-                    // already.
-                    if self.is_idle && let Some(pause) = self.pause_before_settling() {
-                        next = pause;
+                    match self.wait {
+                        Wait::Idle => {
+                            if let Some(pause) = self.pause_before_settling() {
+                                next = pause;
+                            }
+                        }
+                        Wait::Attempts if self.is_plan_complete() => next = self.start_batch(),
+                        Wait::Attempts | Wait::Read | Wait::Store | Wait::Pause => {}
+                    }
+                }
+                read = wait_for_read(&mut self.reading) => {
+                    self.apply_read(read);
+                    if self.wait == Wait::Read {
+                        next = self.store_or_wait();
                     }
                 }
                 batch = &mut next => next = self.next_step(batch).await,
             }
         }
-        // A batch in progress is awaited for the same reason: what it claims is released below.
-        if !self.is_idle
+        // What a batch in progress claims is released below.
+        if self.wait == Wait::Store
             && let Some(batch) = next.await
             && let Err(error) = self.apply_batch(batch)
         {
@@ -166,15 +205,34 @@ impl Worker {
         self.shutdown().await;
     }
 
+    /// Reads what is new before the next store batch.
+    fn start_step(&mut self) -> NextBatch {
+        let is_read_due = self.wake_ups.has_changed() || self.known.needs_read();
+        if !is_read_due || !self.open_plans.is_empty() {
+            return self.start_batch();
+        }
+        if self.reading.is_none() {
+            self.start_reading(None);
+        }
+        self.wait = Wait::Read;
+        std::future::pending().boxed()
+    }
+
     fn start_batch(&mut self) -> NextBatch {
-        self.is_idle = false;
-        // Before the batch: events appended while it runs wake `wait_for_events` at once.
-        self.wake_ups.mark_seen();
+        self.wait = Wait::Store;
         self.known.check_external_changes(&self.wake_ups);
         self.pacing.record_start(self.prefetch.is_idle());
         self.backpressure.start_step(self.deps.journal.appended_count());
         let now_ms = self.now_ms();
         let leases = self.leases_to_renew();
+        let plan = self.take_plan();
+        if let Some(plan) = &plan
+            && self.known.may_have_more()
+            && self.open_plans.is_empty()
+            && self.reading.is_none()
+        {
+            self.start_reading(Some(plan.token.when_stored()));
+        }
         let settled_count = MAX_ROWS_PER_BATCH.min(self.unstored_settlements.len());
         let upkeep = self.upkeep.due_tasks(now_ms);
         if !upkeep.is_empty() {
@@ -182,7 +240,6 @@ impl Worker {
         }
         let batch = StoreBatch {
             queue: Arc::clone(&self.deps.queue),
-            registered: Arc::clone(&self.handler),
             handler_id: self.handler_id,
             now_ms,
             leases,
@@ -190,8 +247,9 @@ impl Worker {
             upkeep,
             settled: self.unstored_settlements.drain(..settled_count).collect(),
             claim: self.build_claim(),
-            position: self.known.position(),
+            plan,
             next_due: self.known.next_due(),
+            read_error: self.read_error.take(),
         };
         async move { Some(batch.run().await) }.boxed()
     }
@@ -199,7 +257,7 @@ impl Worker {
     /// Continues after a store batch, or after a pause (`None`).
     async fn next_step(&mut self, batch: Option<StoreBatchResult>) -> NextBatch {
         let Some(batch) = batch else {
-            return self.start_batch();
+            return self.start_step();
         };
         let made_progress = self.apply_batch(batch);
         self.store_breaker_state().await;
@@ -212,13 +270,16 @@ impl Worker {
             }
         };
         if !pause.is_zero() {
-            // Not an idle pause: a finished attempt does not end it.
+            self.wait = Wait::Pause;
             return pause_until(Instant::now() + pause);
         }
-        if self.pacing.has_backlog {
-            return self.start_batch();
+        if !self.open_plans.is_empty() {
+            return self.store_or_wait();
         }
-        self.is_idle = true;
+        if self.reading.is_some() || self.pacing.has_backlog || self.known.may_have_more() {
+            return self.start_step();
+        }
+        self.wait = Wait::Idle;
         if !self.unstored_settlements.is_empty()
             && let Some(pause) = self.pause_before_settling()
         {
@@ -248,10 +309,11 @@ impl Worker {
     }
 
     /// Starts the claimed deliveries. Returns whether the batch or the attempts made progress.
-    fn apply_batch(&mut self, batch: StoreBatchResult) -> Result<bool, StoreError> {
+    fn apply_batch(&mut self, mut batch: StoreBatchResult) -> Result<bool, StoreError> {
         self.counts.skipped.fetch_add(batch.skipped_count, Ordering::Relaxed);
         self.known.record_batch(&batch);
         self.record_refused(batch.refused_count);
+        self.apply_plan(batch.plan.take());
         let any_resumed = self.upkeep.apply(&self.handler.name, batch.upkeep.as_ref());
         self.pacing.record_batch(&batch, any_resumed);
         self.unstored_settlements.extend(batch.unsettled);
@@ -355,18 +417,27 @@ impl Worker {
         // Tests change the store by other connections, which are noticed after a while only.
         self.known.forget_due();
         loop {
+            self.start_reading(None);
+            let read = wait_for_read(&mut self.reading).await;
+            self.apply_read(read);
+            self.finish_running().await;
             let batch = self.start_batch().await;
             let made_progress = batch.is_some_and(|batch| self.apply_batch(batch).unwrap());
-            while self.prefetch.running() > 0
-                && let Some(finished) = self.finished_receiver.recv().await
-            {
-                self.settle_attempt(finished);
-                self.start_attempts();
-            }
+            self.finish_running().await;
             self.store_breaker_state().await;
             if !made_progress && self.unstored_settlements.is_empty() {
                 return;
             }
+        }
+    }
+
+    #[cfg(test)]
+    async fn finish_running(&mut self) {
+        while self.prefetch.running() > 0
+            && let Some(finished) = self.finished_receiver.recv().await
+        {
+            self.settle_attempt(finished);
+            self.start_attempts();
         }
     }
 
@@ -386,6 +457,14 @@ impl Worker {
 
     pub(super) fn now_ms(&self) -> i64 {
         self.deps.clock.now_ms()
+    }
+}
+
+/// Never completes without a read in progress.
+async fn wait_for_read(reading: &mut Option<NextRead>) -> Result<ReadEvents, StoreError> {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
     }
 }
 

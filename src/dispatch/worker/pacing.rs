@@ -20,7 +20,7 @@ pub(super) struct Pacing {
     last_start: Option<Instant>,
     /// When an idle worker starts its next batch, if that is decided.
     pub(super) next_start: Option<Instant>,
-    /// Whether the last batch left something to plan or to claim.
+    /// Whether the last batch left something to claim.
     pub(super) has_backlog: bool,
     /// Whether deliveries may wait for earlier ones of their calls that are running.
     has_waiting: bool,
@@ -47,7 +47,7 @@ impl Pacing {
     /// Records what a batch has left. `any_resumed` tells whether it resumed dead deliveries, of which there may be more.
     pub(super) fn record_batch(&mut self, batch: &StoreBatchResult, any_resumed: bool) {
         let is_more_due = batch.due_in_ms.is_some_and(|due_in_ms| due_in_ms <= 0) && !batch.claimed.is_empty();
-        self.has_backlog = is_more_due || batch.planned.may_have_more || any_resumed;
+        self.has_backlog = is_more_due || any_resumed;
         self.has_waiting |= batch.has_waiting;
     }
 

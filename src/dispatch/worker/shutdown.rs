@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{POLL_INTERVAL, Worker};
+use crate::storage::QueueUpdate;
 
 /// Time that running attempts get to end when the service stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
@@ -15,6 +16,7 @@ impl Worker {
     pub(super) async fn shutdown(mut self) {
         self.cancellation.cancel();
         self.release_queued();
+        self.store_open_plans().await;
         self.finish_attempts(Instant::now() + SHUTDOWN_TIMEOUT).await;
         let handler = Arc::clone(&self.handler);
         let settled = std::mem::take(&mut self.unstored_settlements);
@@ -24,6 +26,19 @@ impl Worker {
             && let Err(error) = self.store_settlements(settled).await
         {
             tracing::warn!(handler = %handler.name, count, %error, "attempt results lost at shutdown");
+        }
+    }
+
+    /// Stores the plans whose events are being attempted, with the results so far.
+    async fn store_open_plans(&mut self) {
+        while let Some(plan) = self.take_plan() {
+            let update = QueueUpdate { now_ms: self.now_ms(), plan: Some(plan), ..QueueUpdate::default() };
+            let stored = self.deps.queue.update_queue(self.handler_id, Arc::new(update)).await;
+            if let Err(error) = stored.and_then(|outcome| outcome.planned) {
+                // The events are planned again after the next start.
+                tracing::warn!(handler = %self.handler.name, %error, "dispatch store batch failed");
+                return;
+            }
         }
     }
 

@@ -12,9 +12,8 @@ pub(super) fn attempt_result(settings: &ExecSettings, status: ExitStatus, output
         None => Outcome::retry(describe_signal(status)),
     };
     // A code that makes the delivery dead refuses this event; one that is retried means the same for any event.
-    let AttemptResult { outcome, health, .. } = outcome.into();
     let response_excerpt = (!output.is_empty()).then(|| String::from_utf8_lossy(output).into_owned());
-    AttemptResult { outcome, health, status: status.code(), response_excerpt }
+    AttemptResult { status: status.code(), response_excerpt, ..outcome.into() }
 }
 
 fn outcome_of_exit_code(settings: &ExecSettings, code: i32) -> Outcome {

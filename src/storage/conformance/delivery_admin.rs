@@ -50,12 +50,7 @@ impl OperatorFixture {
         let last = *numbers.last().unwrap();
         let limit = last - self.planned_events;
         let batch = self.store.next_plan_batch(self.handler, limit, false).await.unwrap().unwrap();
-        let planned = numbers.into_iter().map(|number| PlannedDelivery {
-            seq: self.events[number - 1].1,
-            skip_reason: None,
-            supersedes: false,
-            body_unread: false,
-        });
+        let planned = numbers.into_iter().map(|number| PlannedDelivery::new(self.events[number - 1].1));
         self.store.plan_deliveries(self.handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
         self.planned_events = last;
     }
@@ -76,8 +71,7 @@ impl OperatorFixture {
 
     async fn settle(&mut self, number: usize, settlement: Settlement) {
         let (_, seq) = self.events[number - 1];
-        let settled =
-            vec![SettledDelivery { seq, lease: self.leases[&number], settlement, attempt: None, body_unread: false }];
+        let settled = vec![SettledDelivery::without_attempt(seq, self.leases[&number], settlement)];
         assert_eq!(self.store.settle_deliveries(self.handler, settled, NOW_MS).await.unwrap(), 0);
     }
 

@@ -44,7 +44,14 @@ fn settled(claimed: &ClaimedDelivery, settlement: Settlement, started_at_ms: i64
         answer: None,
     };
     let seq = claimed.event.summary.seq;
-    vec![SettledDelivery { seq, lease: claimed.lease, settlement, attempt: Some(attempt), body_unread: false }]
+    vec![SettledDelivery {
+        seq,
+        lease: claimed.lease,
+        settlement,
+        attempt: Some(attempt),
+        body_unread: false,
+        call: None,
+    }]
 }
 
 /// The state of a delivery, and the start times of its recorded attempts.
@@ -194,11 +201,8 @@ pub(in crate::storage) async fn a_batch_is_planned_once(store: TestStore) {
     for number in 0..5 {
         seqs.push(store.append_event(store.new_event(&format!("call_{number}"), &format!("{number}"))).await);
     }
-    let planned = |seqs: &[Seq]| -> Vec<PlannedDelivery> {
-        seqs.iter()
-            .map(|seq| PlannedDelivery { seq: *seq, skip_reason: None, supersedes: false, body_unread: false })
-            .collect()
-    };
+    let planned =
+        |seqs: &[Seq]| -> Vec<PlannedDelivery> { seqs.iter().map(|seq| PlannedDelivery::new(*seq)).collect() };
     let first = store.next_plan_batch(handler, 3, true).await.unwrap().unwrap();
     assert_eq!(first.events.iter().map(|(event, _)| event.seq).collect::<Vec<_>>(), seqs[..3]);
     assert!(first.events.iter().all(|(_, body)| body.is_some()));
@@ -265,7 +269,7 @@ pub(in crate::storage) async fn concurrent_claims_take_one_delivery_of_a_call(st
 pub(in crate::storage) async fn concurrent_plans_of_a_batch_are_one(store: TestStore) {
     let handler = store.register("crm", 1_000).await;
     let seq = store.append_event(store.new_event("call_1", "a")).await;
-    let planned = vec![PlannedDelivery { seq, skip_reason: None, supersedes: false, body_unread: false }];
+    let planned = vec![PlannedDelivery::new(seq)];
     let plans = join_all((0..8).map(async |_| {
         let batch = store.next_plan_batch(handler, 9, false).await.unwrap()?;
         Some(store.plan_deliveries(handler, batch.token, planned.clone(), NOW_MS).await.unwrap())

@@ -11,7 +11,7 @@ const DAY_MS: i64 = 86_400_000;
 
 fn settled(claimed: &ClaimedDelivery, settlement: Settlement, body_unread: bool) -> Vec<SettledDelivery> {
     let seq = claimed.event.summary.seq;
-    vec![SettledDelivery { seq, lease: claimed.lease, settlement, attempt: None, body_unread }]
+    vec![SettledDelivery { seq, lease: claimed.lease, settlement, attempt: None, body_unread, call: None }]
 }
 
 fn dead() -> Settlement {
@@ -96,7 +96,7 @@ pub(in crate::storage) async fn a_delivery_released_after_the_clock_was_set_back
     store.append_event(store.new_event("call_1", "a")).await;
     let batch = store.next_plan_batch(handler, 9, false).await.unwrap().unwrap();
     let seq = batch.events[0].0.seq;
-    let planned = vec![PlannedDelivery { seq, skip_reason: None, supersedes: false, body_unread: false }];
+    let planned = vec![PlannedDelivery::new(seq)];
     store.plan_deliveries(handler, batch.token, planned, NOW_MS + DAY_MS).await.unwrap();
     let claimed = store.claim(handler, NOW_MS + DAY_MS).await.remove(0);
     store.settle_deliveries(handler, settled(&claimed, Settlement::Released, false), NOW_MS).await.unwrap();

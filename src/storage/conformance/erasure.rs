@@ -78,8 +78,14 @@ pub(in crate::storage) async fn deliveries_of_an_erased_event_end_and_late_attem
         answer: Some("words of the caller".into()),
     };
     let settlement = Settlement::Scheduled { next_attempt_at_ms: NOW_MS, error: "later".into() };
-    let late =
-        SettledDelivery { seq: first, lease: claimed.lease, settlement, attempt: Some(attempt), body_unread: false };
+    let late = SettledDelivery {
+        seq: first,
+        lease: claimed.lease,
+        settlement,
+        attempt: Some(attempt),
+        body_unread: false,
+        call: None,
+    };
     assert_eq!(store.settle_deliveries(handler, vec![late], NOW_MS).await.unwrap(), 1);
     assert_eq!(store.next_due_ms(handler).await.unwrap(), None);
     let erasable = operator.count_erasable(DataSubject::default(), BTreeSet::from([first, second])).await.unwrap();

@@ -233,12 +233,7 @@ impl TestStore {
     /// Plans a delivery for every event that this handler has not planned yet.
     async fn plan_all(&self, handler: HandlerId) {
         while let Some(batch) = self.next_plan_batch(handler, 100, false).await.unwrap() {
-            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery {
-                seq: event.seq,
-                skip_reason: None,
-                supersedes: false,
-                body_unread: false,
-            });
+            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery::new(event.seq));
             let outcome = self.plan_deliveries(handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
             assert_eq!(outcome, PlanOutcome::Planned);
         }

@@ -52,13 +52,7 @@ async fn list_seqs(store: &TestStore) -> Vec<Seq> {
 }
 
 fn settled(claimed: &ClaimedDelivery, settlement: Settlement) -> SettledDelivery {
-    SettledDelivery {
-        seq: claimed.event.summary.seq,
-        lease: claimed.lease,
-        settlement,
-        attempt: None,
-        body_unread: false,
-    }
+    SettledDelivery::without_attempt(claimed.event.summary.seq, claimed.lease, settlement)
 }
 
 pub(in crate::storage) async fn events_are_purged_in_batches_and_their_numbers_are_not_reused(store: TestStore) {
@@ -112,12 +106,7 @@ pub(in crate::storage) async fn unfinished_deliveries_protect_their_event(store:
     }
     // Event 3 is filtered, event 4 is not planned yet.
     let batch = store.next_plan_batch(handler, 3, false).await.unwrap().unwrap();
-    let planned = seqs[..2].iter().map(|seq| PlannedDelivery {
-        seq: *seq,
-        skip_reason: None,
-        supersedes: false,
-        body_unread: false,
-    });
+    let planned = seqs[..2].iter().map(|seq| PlannedDelivery::new(*seq));
     store.plan_deliveries(handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
     let purge = || purge_before_day(RetentionKind::Events, 1);
     assert_eq!(purge_all(&*store, purge()).await, 1);

@@ -1,5 +1,6 @@
 //! Deliveries: one event for one handler, its attempts and its outcome.
 
+mod claim_room;
 mod queue_update;
 
 use std::collections::BTreeMap;
@@ -7,9 +8,11 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub(crate) use self::claim_room::ClaimRoom;
 pub(crate) use self::queue_update::{DeliveryPlan, PlanEvents, QueueUpdate, QueueUpdateOutcome};
 use super::{Position, Seq, StoredEvent};
 use crate::base::id::CompanyId;
+use crate::calls::CallRecord;
 
 /// The id of a handler in the store; its name is the same after a restart, and so is the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,7 +125,7 @@ pub struct HandlerRow {
 }
 
 /// A delivery to be made for an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlannedDelivery {
     /// The sequence number of the event.
     pub seq: Seq,
@@ -132,6 +135,24 @@ pub struct PlannedDelivery {
     pub supersedes: bool,
     /// Whether the filter has conditions on the body, and the body could not be read.
     pub body_unread: bool,
+    pub progress: PlannedProgress,
+}
+
+impl PlannedDelivery {
+    /// A delivery that is attempted after it was stored.
+    #[must_use]
+    pub fn new(seq: Seq) -> Self {
+        Self { seq, skip_reason: None, supersedes: false, body_unread: false, progress: PlannedProgress::Waiting }
+    }
+}
+
+/// How far a delivery has come before it is stored. Only the worker of the only receiver may attempt it before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlannedProgress {
+    Waiting,
+    /// Its first attempt has begun, or is about to.
+    Running(LeaseToken),
+    Ended(Box<SettledDelivery>),
 }
 
 /// The next events of the journal for one handler, oldest first.
@@ -140,6 +161,15 @@ pub struct PlanBatch {
     pub events: PlanEvents,
     /// Names this batch when its deliveries are planned.
     pub token: PlanToken,
+    /// The number of the claim under which its deliveries may be attempted before they are stored.
+    pub(in crate::storage) claim: i64,
+}
+
+impl PlanBatch {
+    /// The lease of a delivery that is attempted before it is stored.
+    pub(crate) fn lease(&self, seq: Seq) -> LeaseToken {
+        LeaseToken { seq, claim: self.claim }
+    }
 }
 
 /// Names a [`PlanBatch`]. Only the engine that made it reads it.
@@ -305,7 +335,7 @@ pub enum Settlement {
 }
 
 /// A claimed delivery and the outcome of its attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SettledDelivery {
     /// The sequence number of the event.
     pub seq: Seq,
@@ -316,6 +346,16 @@ pub struct SettledDelivery {
     pub attempt: Option<AttemptRecord>,
     /// Whether the body could not be read. If the delivery is dead, its body is looked for again.
     pub body_unread: bool,
+    /// What the event says of its call, merged into the row of the call together with the settlement.
+    pub call: Option<Box<CallRecord>>,
+}
+
+impl SettledDelivery {
+    /// A delivery whose claim ends without an attempt.
+    #[must_use]
+    pub fn without_attempt(seq: Seq, lease: LeaseToken, settlement: Settlement) -> Self {
+        Self { seq, lease, settlement, attempt: None, body_unread: false, call: None }
+    }
 }
 
 /// The outcome of looking again for the bodies of dead deliveries.

@@ -19,6 +19,8 @@ pub struct DeliveryPlan {
     pub deliveries: Vec<PlannedDelivery>,
     /// The events of the batch as they were read, which saves reading them again; may be empty.
     pub events: PlanEvents,
+    /// End of the leases of deliveries whose first attempt has begun.
+    pub lease_until_ms: i64,
 }
 
 /// Settles, plans and claims in one transaction. What settling and planning make due can be claimed at once.

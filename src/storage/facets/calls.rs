@@ -31,10 +31,11 @@ pub struct TotalsCorrection {
     pub next: Option<TotalsPosition>,
 }
 
-/// Merges the values of events into one row per call or chat, and reads the rows.
+/// Reads the rows of calls and chats, each merged from the values of its events.
 #[async_trait]
 pub trait CallStore: Send + Sync {
-    /// Merges the values of one event into the row of its call or chat, see `CallRecord::merge`.
+    /// Merges the values of one event into the row of its call or chat, as the settlement of a delivery does.
+    #[cfg(test)]
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError>;
 
     /// Calls or chats, the one with the latest event first. Without summary and custom analysis data.

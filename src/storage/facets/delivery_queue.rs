@@ -1,5 +1,7 @@
 //! The queue of deliveries as a worker uses it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::storage::{
@@ -15,7 +17,8 @@ use crate::storage::{
 ///
 /// Any number of workers may use the queue of one handler: an event is planned once, and a delivery belongs to the worker
 /// that claimed it last. Leases are compared with the time that each worker gives, so the clocks of receivers may differ by
-/// a few seconds at most; with a larger difference a delivery may be attempted by two of them at a time.
+/// a few seconds at most; with a larger difference a delivery may be attempted by two of them at a time. Only the only
+/// receiver of a store may plan deliveries that it has attempted already ([`PlannedProgress`](crate::storage::PlannedProgress)).
 #[async_trait]
 pub trait DeliveryQueue: Send + Sync {
     /// Registers a handler and how its deliveries are ordered. A new handler gets the events that are stored from now
@@ -53,7 +56,11 @@ pub trait DeliveryQueue: Send + Sync {
     /// # Errors
     /// The update failed as a whole. Deliveries may have been claimed all the same, as after an error of the claim; they
     /// can be claimed again when their leases have ended.
-    async fn update_queue(&self, handler: HandlerId, update: QueueUpdate) -> Result<QueueUpdateOutcome, StoreError>;
+    async fn update_queue(
+        &self,
+        handler: HandlerId,
+        update: Arc<QueueUpdate>,
+    ) -> Result<QueueUpdateOutcome, StoreError>;
 
     /// An update that only plans.
     async fn plan_deliveries(
@@ -63,9 +70,9 @@ pub trait DeliveryQueue: Send + Sync {
         deliveries: Vec<PlannedDelivery>,
         now_ms: i64,
     ) -> Result<PlanOutcome, StoreError> {
-        let plan = DeliveryPlan { token, deliveries, events: [].into() };
+        let plan = DeliveryPlan { token, deliveries, events: [].into(), lease_until_ms: 0 };
         let update = QueueUpdate { now_ms, plan: Some(plan), ..QueueUpdate::default() };
-        Ok(self.update_queue(handler, update).await?.planned?.unwrap_or(PlanOutcome::Stale))
+        Ok(self.update_queue(handler, Arc::new(update)).await?.planned?.unwrap_or(PlanOutcome::Stale))
     }
 
     /// An update that only claims deliveries that are due until the end of the lease; of a call sequence only the first.
@@ -77,7 +84,7 @@ pub trait DeliveryQueue: Send + Sync {
         claim: ClaimRequest,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let update = QueueUpdate { now_ms: claim.now_ms, claim: Some(claim), ..QueueUpdate::default() };
-        self.update_queue(handler, update).await?.claimed
+        self.update_queue(handler, Arc::new(update)).await?.claimed
     }
 
     /// Moves the end of these leases, and returns the leases that are no longer held: their deliveries were claimed
@@ -104,7 +111,7 @@ pub trait DeliveryQueue: Send + Sync {
         now_ms: i64,
     ) -> Result<usize, StoreError> {
         let update = QueueUpdate { now_ms, settled, ..QueueUpdate::default() };
-        self.update_queue(handler, update).await?.refused
+        self.update_queue(handler, Arc::new(update)).await?.refused
     }
 
     /// Looks again at the bodies of dead deliveries that could not be read, a bounded number of them after `after`. Those

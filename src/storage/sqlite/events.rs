@@ -11,7 +11,8 @@ use super::query::{EventQuery, Order};
 use super::readers::ReaderContext;
 use crate::base::id::EventId;
 use crate::storage::{
-    BodyError, EventFilter, EventOrigin, EventState, EventSummary, Seq, StoreError, StoredEvent, UnknownValueError,
+    BodyError, EventFilter, EventOrigin, EventState, EventSummary, PlanEvents, Seq, StoreError, StoredEvent,
+    UnknownValueError,
 };
 
 /// Bytes of bodies in one batch. Bounds the memory of a reader thread regardless of the sizes of the events.
@@ -200,6 +201,14 @@ pub(super) fn check_bodies(reader: &ReaderContext, after: Seq, limit: usize) -> 
 
 pub(super) fn exists(conn: &Connection, seq: Seq) -> Result<bool, StoreError> {
     Ok(conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?.exists([seq])?)
+}
+
+/// Whether one of these events, which were read without a gap, has been removed since.
+pub(super) fn is_any_removed(conn: &Connection, events: &PlanEvents) -> Result<bool, StoreError> {
+    let (Some((first, _)), Some((last, _))) = (events.first(), events.last()) else { return Ok(true) };
+    let mut count = conn.prepare_cached("SELECT count(*) FROM events WHERE seq BETWEEN ?1 AND ?2")?;
+    let left: usize = count.query_row(params![first.seq, last.seq], |row| row.get(0))?;
+    Ok(left < events.len())
 }
 
 /// The sequence number of the last event accepted before `ms`. Exact to the millisecond, not to the event, because

@@ -108,6 +108,13 @@ impl PendingTotals {
         }
     }
 
+    /// Adds the differences of a part of the transaction.
+    pub(in crate::storage::sqlite) fn append(&mut self, part: Self) {
+        for (key, totals) in part.hours {
+            *self.hours.entry(key).or_default() += &totals;
+        }
+    }
+
     /// Forgets the differences of a transaction that was rolled back.
     pub(in crate::storage::sqlite) fn clear(&mut self) {
         self.hours.clear();

@@ -27,7 +27,7 @@ pub(super) use lease::{release_all_leases, renew_leases};
 pub(super) use plan::{list_events_after, stored_position};
 pub(super) use plan_cache::{PlanCache, PlanRead};
 pub(super) use read::{CountedStep, count_next, list_outlooks, list_page, next_batch};
-pub(super) use update::update_queue;
+pub(super) use update::{UpdateContext, update_queue};
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, params};

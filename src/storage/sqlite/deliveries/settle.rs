@@ -3,6 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_sequence;
+use super::update::UpdateContext;
+use crate::base::id::CompanyId;
+use crate::storage::sqlite::calls::{self, PendingTotals};
 use crate::storage::sqlite::latency_totals::{EndedRun, PendingCounts, TotalsTable};
 use crate::storage::{
     AttemptRecord, DeliveryState, HandlerId, LeaseToken, Seq, SettledDelivery, Settlement, StoreError,
@@ -11,23 +14,26 @@ use crate::storage::{
 /// Records the attempts and the new states, and advances the call sequence of each delivery. Returns the number of
 /// settlements that were refused because their lease is no longer held.
 pub(super) fn settle(
-    conn: &Connection,
-    handler: HandlerId,
+    context: &UpdateContext,
+    totals: &mut PendingTotals,
     settled: &[SettledDelivery],
-    now_ms: i64,
 ) -> Result<usize, StoreError> {
+    let UpdateContext { conn, handler, now_ms, .. } = *context;
     let mut refused = 0;
     let mut counts = AttemptCounts::default();
     // After an error the worker sends all of it again, which is safe: a delivery that is no longer running is left as
     // it is.
     for delivery in settled {
-        let ordering_key = match succeed_at_first_attempt(conn, handler, delivery, now_ms, &mut counts)? {
+        let ordering_key = match succeed_at_first_attempt(context, totals, delivery, &mut counts)? {
             Some(ordering_key) => Some(ordering_key),
             None => {
                 if let Some(attempt) = &delivery.attempt {
                     insert_attempt(conn, handler, delivery.seq, attempt, &mut counts)?;
                 }
-                settle_delivery(conn, handler, delivery, now_ms)?
+                let may_merge = delivery.call.is_some() && is_running(conn, handler, delivery)?;
+                let error = if may_merge { merge_call(context, totals, delivery)? } else { None };
+                let settlement = error.map(|error| Settlement::Dead { error });
+                settle_delivery(context, delivery, settlement.as_ref().unwrap_or(&delivery.settlement))?
             }
         };
         match ordering_key {
@@ -42,12 +48,39 @@ pub(super) fn settle(
     Ok(refused)
 }
 
+/// Merges what the event says of its call into the row of the call. The error, when the row cannot take it: the delivery
+/// is dead then, because another attempt would end the same.
+pub(super) fn merge_call(
+    context: &UpdateContext,
+    totals: &mut PendingTotals,
+    settled: &SettledDelivery,
+) -> Result<Option<String>, StoreError> {
+    let Some(call) = &settled.call else { return Ok(None) };
+    match calls::merge_call(context.conn, context.key, totals, call) {
+        Ok(()) => Ok(None),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error) => Ok(Some(error.message().to_owned())),
+    }
+}
+
+/// Whether the delivery still has this lease. After an erasure it has no row, and nothing of its event may be stored.
+fn is_running(conn: &Connection, handler: HandlerId, settled: &SettledDelivery) -> Result<bool, StoreError> {
+    let mut running = conn.prepare_cached(
+        "SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND claim = ?3",
+    )?;
+    Ok(running.exists(params![handler, settled.lease.seq, settled.lease.claim])?)
+}
+
 /// Recorded attempts, each with the company of its delivery, that the totals do not count yet.
 #[derive(Default)]
-struct AttemptCounts<'a>(Vec<(i64, &'a AttemptRecord)>);
+pub(super) struct AttemptCounts<'a>(Vec<(CompanyId, &'a AttemptRecord)>);
 
-impl AttemptCounts<'_> {
-    fn write(&self, conn: &Connection, handler: HandlerId) -> Result<(), StoreError> {
+impl<'a> AttemptCounts<'a> {
+    pub(super) fn add(&mut self, company_id: CompanyId, attempt: &'a AttemptRecord) {
+        self.0.push((company_id, attempt));
+    }
+
+    pub(super) fn write(&self, conn: &Connection, handler: HandlerId) -> Result<(), StoreError> {
         if self.0.is_empty() {
             return Ok(());
         }
@@ -56,7 +89,7 @@ impl AttemptCounts<'_> {
         let mut pending = PendingCounts::default();
         for (company_id, attempt) in &self.0 {
             pending.add(&EndedRun {
-                company_id: *company_id,
+                company_id: company_id.get(),
                 name: &name,
                 outcome: attempt.outcome.as_str(),
                 began_at_ms: attempt.started_at_ms,
@@ -67,21 +100,24 @@ impl AttemptCounts<'_> {
     }
 }
 
-/// Settles what most deliveries come to, a successful first attempt, by one statement that records the attempt in the
-/// row of the delivery. `None` when it is something else, or when the delivery is not running under this lease.
+/// The attempt, if it is what most deliveries come to: the first one, and successful. It is recorded in the row of the
+/// delivery.
+pub(super) fn successful_first_attempt(settled: &SettledDelivery) -> Option<&AttemptRecord> {
+    let attempt = settled.attempt.as_ref()?;
+    let is_plain = attempt.attempt == 1 && attempt.error.is_none() && attempt.answer.is_none() && !settled.body_unread;
+    (is_plain && settled.settlement == Settlement::Succeeded).then_some(attempt)
+}
+
+/// Settles a successful first attempt by one statement. `None` when it is something else, or when the delivery is not
+/// running under this lease.
 fn succeed_at_first_attempt<'a>(
-    conn: &Connection,
-    handler: HandlerId,
+    context: &UpdateContext,
+    totals: &mut PendingTotals,
     settled: &'a SettledDelivery,
-    now_ms: i64,
     counts: &mut AttemptCounts<'a>,
 ) -> Result<Option<i64>, StoreError> {
-    let (Settlement::Succeeded, Some(attempt)) = (&settled.settlement, &settled.attempt) else {
-        return Ok(None);
-    };
-    if attempt.attempt != 1 || attempt.error.is_some() || attempt.answer.is_some() || settled.body_unread {
-        return Ok(None);
-    }
+    let UpdateContext { conn, handler, now_ms, .. } = *context;
+    let Some(attempt) = successful_first_attempt(settled) else { return Ok(None) };
     // `restarted = 0 AND started_at_ms IS NULL`: the record of an attempt before a retry or replay stays. Two statements,
     // because a RETURNING clause costs more than the lookup.
     let delivery = conn
@@ -92,6 +128,9 @@ fn succeed_at_first_attempt<'a>(
         .query_row(params![handler, settled.lease.seq, settled.lease.claim], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((ordering_key, company_id)) = delivery else { return Ok(None) };
+    if merge_call(context, totals, settled)?.is_some() {
+        return Ok(None);
+    }
     conn.prepare_cached(
         "UPDATE deliveries SET state = 3, due_ms = NULL, attempts = 1, note = NULL, updated_ms = ?3, body_unread = 0,
             claim = NULL, started_at_ms = ?4, duration_ms = ?5, status = ?6
@@ -105,19 +144,19 @@ fn succeed_at_first_attempt<'a>(
         attempt.duration_ms,
         attempt.status
     ])?;
-    counts.0.push((company_id, attempt));
+    counts.add(company_id, attempt);
     Ok(Some(ordering_key))
 }
 
 /// Returns the ordering key of the delivery, or `None` when it is not running under this lease any more: it was claimed
 /// again, erased, or settled before.
 fn settle_delivery(
-    conn: &Connection,
-    handler: HandlerId,
+    context: &UpdateContext,
     settled: &SettledDelivery,
-    now_ms: i64,
+    settlement: &Settlement,
 ) -> Result<Option<i64>, StoreError> {
-    let (state, due_ms, note) = match &settled.settlement {
+    let UpdateContext { conn, handler, now_ms, .. } = *context;
+    let (state, due_ms, note) = match settlement {
         Settlement::Succeeded => (DeliveryState::Succeeded, None, None),
         Settlement::Scheduled { next_attempt_at_ms, error } => {
             (DeliveryState::Scheduled, Some(*next_attempt_at_ms), Some(error.as_str()))
@@ -127,7 +166,7 @@ fn settle_delivery(
         Settlement::Released => return release_delivery(conn, handler, settled.lease, now_ms),
     };
     let attempts = settled.attempt.as_ref().map(|attempt| attempt.attempt);
-    let has_failed = matches!(settled.settlement, Settlement::Scheduled { .. } | Settlement::Dead { .. });
+    let has_failed = matches!(settlement, Settlement::Scheduled { .. } | Settlement::Dead { .. });
     let failed_at_ms = has_failed.then_some(now_ms);
     // `failed_at_ms` keeps the first failure: the ordering timeout counts from it. `state = 1` (running) and the claim
     // make this a compare-and-set: a settlement that is repeated, or comes after another claim or an erasure, changes
@@ -207,7 +246,7 @@ fn insert_attempt<'a>(
     if inserted > 0 {
         let mut company =
             conn.prepare_cached("SELECT company_id FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2")?;
-        counts.0.push((company.query_row(params![handler, seq], |row| row.get(0))?, attempt));
+        counts.add(company.query_row(params![handler, seq], |row| row.get(0))?, attempt);
     }
     Ok(())
 }

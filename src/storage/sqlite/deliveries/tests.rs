@@ -53,12 +53,7 @@ async fn append_and_plan(
 async fn plan_all(store: &SqliteStore, handler: HandlerId) -> Seq {
     let batch = store.next_plan_batch(handler, 10, false).await.unwrap().unwrap();
     let seq = batch.events.last().unwrap().0.seq;
-    let planned = batch.events.iter().map(|(event, _)| PlannedDelivery {
-        seq: event.seq,
-        skip_reason: None,
-        supersedes: false,
-        body_unread: false,
-    });
+    let planned = batch.events.iter().map(|(event, _)| PlannedDelivery::new(event.seq));
     store.plan_deliveries(handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
     seq
 }
@@ -178,8 +173,7 @@ async fn a_row_with_an_unknown_state_is_an_error_and_stops_no_other_delivery() {
     let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
     assert_eq!(claimed.event.summary.seq, neighbour);
     let lease = claimed.lease;
-    let settled =
-        SettledDelivery { seq: neighbour, lease, settlement: Settlement::Succeeded, attempt: None, body_unread: false };
+    let settled = SettledDelivery::without_attempt(neighbour, lease, Settlement::Succeeded);
     assert_eq!(store.settle_deliveries(handler, vec![settled], NOW_MS).await.unwrap(), 0);
     assert_eq!(store.next_due_ms(handler).await.unwrap(), None, "the damaged rows wake no worker");
     let next_of_call = append_and_plan(&store, handler, CompanyId::new(1), "call_2", "e").await;

@@ -5,22 +5,18 @@ use async_trait::async_trait;
 use crate::base::id::{CompanyId, EventId};
 use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
 use crate::storage::sqlite::readers::ReaderContext;
-use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, calls, inbound};
 use crate::storage::{
     CallStore, CallerHistory, InboundAnswerRecord, InboundAnswerStore, StoreError, TotalsCorrection, TotalsPosition,
 };
 
-/// Approximate cost of a merge: a row of `calls` or `chats`, the entries of its indexes, and its share of the totals.
-const ROWS_PER_MERGE: usize = 3;
-
 #[async_trait]
 impl CallStore for SqliteStore {
+    #[cfg(test)]
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
-        let work = move |state: &mut WriterContext| calls::merge_call(&state.conn, &key, &mut state.call_totals, &call);
-        writer.write_background(ROWS_PER_MERGE, work).await
+        writer.write(move |state| calls::merge_call(&state.conn, &key, &mut state.call_totals, &call)).await
     }
 
     async fn list_calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError> {

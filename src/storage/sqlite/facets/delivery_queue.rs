@@ -1,14 +1,16 @@
 //! The queue of deliveries: writes of dispatch give way to webhook requests, see `writer/queue.rs`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use crate::storage::sqlite::deliveries::{ClaimedRow, PlanRead, ReadableDeliveries};
+use crate::storage::sqlite::deliveries::{ClaimedRow, PlanRead, ReadableDeliveries, UpdateContext};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, deliveries};
 use crate::storage::{
     BodyRecheck, BreakerState, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch,
-    PlanEvents, PlanToken, Position, QueueUpdate, QueueUpdateOutcome, StoreError, StoredEvent,
+    PlanEvents, PlanToken, PlannedProgress, Position, QueueUpdate, QueueUpdateOutcome, StoreError, StoredEvent,
 };
 
 /// Leases renewed in one job, so that no webhook request waits for thousands of updates.
@@ -42,20 +44,25 @@ impl DeliveryQueue for SqliteStore {
         let events = self.plan_cache.get(read, load).await?;
         let Some((last, _)) = events.last() else { return Ok(None) };
         let token = PlanToken { from: token.from, through: last.seq.0 };
-        Ok(Some(PlanBatch { events, token }))
+        Ok(Some(PlanBatch { events, token, claim: self.next_claim_number() }))
     }
 
-    async fn update_queue(&self, handler: HandlerId, update: QueueUpdate) -> Result<QueueUpdateOutcome, StoreError> {
+    async fn update_queue(
+        &self,
+        handler: HandlerId,
+        update: Arc<QueueUpdate>,
+    ) -> Result<QueueUpdateOutcome, StoreError> {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
         let claim_number = self.next_claim_number();
         let planned_rows = update.plan.as_ref().map_or(0, |plan| plan.deliveries.len());
         // A planned delivery is claimed by its insertion.
         let claimed_rows = update.claim.as_ref().map_or(0, |claim| claim.limit.saturating_sub(planned_rows));
-        let rows = update.settled.len() + planned_rows + claimed_rows;
+        let rows = update.settled.len() + planned_rows + claimed_rows + ROWS_PER_MERGE * count_merges(&update);
         let events = update.plan.as_ref().map_or_else(|| [].into(), |plan| PlanEvents::clone(&plan.events));
         let work = move |state: &mut WriterContext| {
-            deliveries::update_queue(&state.conn, &key, handler, claim_number, &update)
+            let context = UpdateContext { conn: &state.conn, key: &key, handler, now_ms: update.now_ms };
+            deliveries::update_queue(&context, &mut state.call_totals, claim_number, &update)
         };
         let updated = writer.write_background(rows, work).await?;
         let claimed = match updated.claimed {
@@ -138,6 +145,19 @@ impl DeliveryQueue for SqliteStore {
             .write_background(1, move |state| deliveries::update_breaker_state(&state.conn, handler, breaker, now_ms))
             .await
     }
+}
+
+/// Approximate cost of a merge: a row of `calls` or `chats`, the entries of its indexes, and its share of the totals.
+const ROWS_PER_MERGE: usize = 3;
+
+/// Number of rows of calls that an update changes.
+fn count_merges(update: &QueueUpdate) -> usize {
+    let planned = update.plan.iter().flat_map(|plan| &plan.deliveries);
+    let ended = planned.filter_map(|planned| match &planned.progress {
+        PlannedProgress::Ended(settled) => Some(&**settled),
+        _ => None,
+    });
+    update.settled.iter().chain(ended).filter(|settled| settled.call.is_some()).count()
 }
 
 impl SqliteStore {

@@ -86,11 +86,8 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
     };
     let settlement = Settlement::Scheduled { next_attempt_at_ms: START_MS, error: "later".into() };
     let late = SettledDelivery {
-        seq: Seq(1),
-        lease: claimed[0].lease,
-        settlement,
         attempt: Some(attempt),
-        body_unread: false,
+        ..SettledDelivery::without_attempt(Seq(1), claimed[0].lease, settlement)
     };
     assert_eq!(fixture.store.settle_deliveries(handler, vec![late], START_MS).await.unwrap(), 1, "it was erased");
     let lost = fixture.store.renew_leases(handler, vec![claimed[0].lease], i64::MAX).await.unwrap();

@@ -64,12 +64,7 @@ impl RemovalFixture {
         claimed: usize,
     ) -> Vec<ClaimedDelivery> {
         let batch = self.store.next_plan_batch(handler, limit, false).await.unwrap().unwrap();
-        let planned = planned.iter().map(|seq| PlannedDelivery {
-            seq: *seq,
-            skip_reason: None,
-            supersedes: false,
-            body_unread: false,
-        });
+        let planned = planned.iter().map(|seq| PlannedDelivery::new(*seq));
         self.store.plan_deliveries(handler, batch.token, planned.collect(), START_MS).await.unwrap();
         let claim = ClaimRequest {
             now_ms: START_MS,

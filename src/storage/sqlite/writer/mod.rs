@@ -189,6 +189,8 @@ impl<T: Send, F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send> Writ
             (Err(error), _) => Err(error.clone()),
             (Ok(()), None) => Err(StoreError::unavailable("the write was not attempted")),
         };
+        // Before the reply: what the work shares with its caller belongs to the caller alone then.
+        drop(self.work);
         // The caller may have given up. Its event is stored nevertheless, and the same body sent again is a duplicate.
         let _ = self.reply.send(outcome);
     }

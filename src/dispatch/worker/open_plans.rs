@@ -1,0 +1,218 @@
+//! Plans that are not stored yet.
+//!
+//! While a handler has nothing unfinished, its worker attempts the events of a plan before it stores the plan. Most
+//! attempts end at once, so their deliveries are inserted with their results: one write instead of a claim and a
+//! settlement. After a crash the events are planned and attempted again, as with a lease that has ended.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{NextBatch, Wait, Worker, pause_until};
+use crate::config::DeliveryOrdering;
+use crate::dispatch::event_read::{EventRead, ReadEvents, ReadPlan};
+use crate::dispatch::lease::LeaseTimer;
+use crate::dispatch::store_batch::{NextDue, StoredPlan};
+use crate::storage::{
+    ClaimRoom, ClaimedDelivery, DeliveryPlan, LeaseToken, PlanBatch, PlanToken, PlannedProgress, Settlement,
+    StoreError, StoredEvent,
+};
+
+/// How long a plan waits for the attempts of its events. After that the deliveries are stored as running.
+const MAX_WAIT: Duration = Duration::from_millis(20);
+
+/// In the order of the journal. At most two: one that could not be stored, and the one that was read meanwhile.
+#[derive(Default)]
+pub(super) struct OpenPlans(VecDeque<OpenPlan>);
+
+struct OpenPlan {
+    plan: DeliveryPlan,
+    /// When it is stored at the latest.
+    store_at: Instant,
+}
+
+impl OpenPlans {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// When the first plan is stored, at the latest.
+    pub(super) fn store_at(&self) -> Option<Instant> {
+        self.0.front().map(|open| open.store_at)
+    }
+
+    /// Puts a plan back that could not be stored.
+    pub(super) fn restore(&mut self, plan: DeliveryPlan) {
+        self.0.push_front(OpenPlan { plan, store_at: Instant::now() });
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Worker {
+    /// The leases of deliveries that have no row yet.
+    pub(in crate::dispatch) fn leases_without_row(&self) -> BTreeSet<LeaseToken> {
+        self.open_plans.0.iter().flat_map(|open| running_leases(&open.plan)).collect()
+    }
+
+    /// Starts to read the next events, `after` a plan that is being stored.
+    pub(super) fn start_reading(&mut self, after: Option<PlanToken>) {
+        // Before the read: events appended while it runs wake `wait_for_events` at once.
+        self.wake_ups.mark_seen();
+        self.known.check_external_changes(&self.wake_ups);
+        let read = EventRead {
+            queue: self.deps.queue.clone(),
+            registered: self.handler.clone(),
+            handler_id: self.handler_id,
+            position: self.known.position(after, self.has_prefetch_room()),
+        };
+        self.reading = Some(Box::pin(read.run()));
+    }
+
+    /// Takes over events that were read, and attempts them at once if nothing stands against it.
+    pub(super) fn apply_read(&mut self, read: Result<ReadEvents, StoreError>) {
+        self.reading = None;
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                self.known.record_failed_read();
+                self.read_error = Some(error);
+                return;
+            }
+        };
+        self.known.record_read(&read);
+        let Some(ReadPlan { mut plan, batch }) = read.plan else { return };
+        let mut store_at = Instant::now();
+        if let Some(batch) = batch.filter(|_| self.may_attempt_unstored())
+            && self.push_unstored(&mut plan, &batch)
+        {
+            store_at += MAX_WAIT;
+            self.start_attempts();
+        }
+        self.open_plans.0.push_back(OpenPlan { plan, store_at });
+    }
+
+    /// Whether events may be attempted before their deliveries are stored: nothing of the handler is unfinished, so no
+    /// earlier event of a call can be waiting, and no other receiver plans the same events.
+    fn may_attempt_unstored(&self) -> bool {
+        self.deps.is_only_receiver
+            && self.handler.enabled
+            && matches!(self.known.next_due(), NextDue::Known(None))
+            && self.stores_ended_only
+            && self.prefetch.is_idle()
+            && self.unstored_settlements.is_empty()
+    }
+
+    /// Queues the deliveries that may be attempted before they are stored: of each call the first. Returns whether there
+    /// are any.
+    fn push_unstored(&mut self, plan: &mut DeliveryPlan, batch: &PlanBatch) -> bool {
+        let Some(claim) = self.build_claim() else { return false };
+        let mut room = ClaimRoom::new(&claim);
+        let is_ordered = self.handler.delivery.ordering == DeliveryOrdering::Call;
+        let mut calls = BTreeSet::new();
+        let mut events = plan.events.iter();
+        for planned in &mut plan.deliveries {
+            let Some((event, body)) = events.find(|(event, _)| event.seq == planned.seq) else { break };
+            let is_first = !is_ordered || event.call_id.as_deref().is_none_or(|call_id| calls.insert(call_id));
+            let Some(body) = body.as_ref().filter(|_| is_first && planned.skip_reason.is_none()) else { continue };
+            if !room.try_take(event.company_id, event.size_bytes) {
+                continue;
+            }
+            let lease = batch.lease(event.seq);
+            planned.progress = PlannedProgress::Running(lease);
+            self.prefetch.push(ClaimedDelivery {
+                event: StoredEvent { summary: event.clone(), body: Ok(body.clone()) },
+                lease,
+                previous_attempts: 0,
+                queued_at_ms: claim.now_ms,
+                is_replay: false,
+                body_unread: false,
+                is_untried: true,
+                has_followers: false,
+            });
+        }
+        self.prefetch_share.resize(self.prefetch.held_bytes(), 0);
+        !self.prefetch.is_idle()
+    }
+
+    /// The next plan to store, with the results of attempts that have ended.
+    pub(super) fn take_plan(&mut self) -> Option<DeliveryPlan> {
+        let OpenPlan { mut plan, .. } = self.open_plans.0.pop_front()?;
+        let leases: BTreeSet<_> = running_leases(&plan).collect();
+        if !leases.is_empty() {
+            let settled = std::mem::take(&mut self.unstored_settlements);
+            let (of_plan, others) = settled.into_iter().partition(|settled| leases.contains(&settled.lease));
+            self.unstored_settlements = others;
+            let of_plan: Vec<_> = of_plan;
+            let mut of_plan: BTreeMap<_, _> = of_plan.into_iter().map(|settled| (settled.lease, settled)).collect();
+            for planned in &mut plan.deliveries {
+                if let PlannedProgress::Running(lease) = planned.progress
+                    && let Some(settled) = of_plan.remove(&lease)
+                {
+                    planned.progress = PlannedProgress::Ended(Box::new(settled));
+                }
+            }
+        }
+        plan.lease_until_ms = LeaseTimer::end_ms(self.now_ms());
+        self.stores_ended_only = plan.deliveries.iter().all(|planned| match &planned.progress {
+            PlannedProgress::Ended(settled) => is_final(&settled.settlement),
+            PlannedProgress::Waiting => planned.skip_reason.is_some(),
+            PlannedProgress::Running(_) => false,
+        });
+        Some(plan)
+    }
+
+    /// Takes over what became of the plan in a store batch.
+    pub(super) fn apply_plan(&mut self, plan: Option<StoredPlan>) {
+        self.stores_ended_only = true;
+        match plan {
+            Some(StoredPlan::Stored(token)) => self.known.record_stored_plan(token),
+            Some(StoredPlan::Stale) => self.drop_plans(),
+            Some(StoredPlan::Failed(plan)) => self.open_plans.restore(plan),
+            None => {}
+        }
+    }
+
+    /// Drops what was read, and what was queued of it, after others have planned the same events.
+    fn drop_plans(&mut self) {
+        let leases = self.leases_without_row();
+        self.prefetch.remove_matching(|claimed| leases.contains(&claimed.lease).then_some(()));
+        self.open_plans.clear();
+        self.reading = None;
+        self.known.forget_position();
+    }
+
+    /// Whether the first plan has waited for its attempts.
+    pub(super) fn is_plan_complete(&self) -> bool {
+        self.prefetch.is_idle() || self.open_plans.store_at().is_none_or(|store_at| store_at <= Instant::now())
+    }
+
+    /// Stores the first plan, or waits for its attempts.
+    pub(super) fn store_or_wait(&mut self) -> NextBatch {
+        match self.open_plans.store_at() {
+            Some(store_at) if !self.is_plan_complete() => {
+                self.wait = Wait::Attempts;
+                pause_until(store_at)
+            }
+            _ => self.start_batch(),
+        }
+    }
+}
+
+fn running_leases(plan: &DeliveryPlan) -> impl Iterator<Item = LeaseToken> {
+    plan.deliveries.iter().filter_map(|planned| match planned.progress {
+        PlannedProgress::Running(lease) => Some(lease),
+        _ => None,
+    })
+}
+
+/// Whether later events of the call need not wait any more.
+fn is_final(settlement: &Settlement) -> bool {
+    match settlement {
+        Settlement::Succeeded | Settlement::Dead { .. } | Settlement::Skipped { .. } => true,
+        Settlement::Scheduled { .. } | Settlement::Released => false,
+    }
+}
