@@ -64,6 +64,8 @@ pub(super) struct StoreBatchResult {
     /// Whether anything was settled, planned or claimed. If not, the worker waits for events.
     pub(super) made_progress: bool,
     pub(super) next_due: NextDue,
+    /// Number of deliveries in the store that have not ended, if known.
+    pub(super) unfinished: Option<usize>,
     /// Milliseconds until the next delivery can be claimed; negative when it is due already, `None` when there is none
     /// or the worker has no room.
     pub(super) due_in_ms: Option<i64>,
@@ -109,6 +111,7 @@ impl StoreBatch {
         let due_before_ms = self.claim.as_ref().map(|claim| claim.due_before_ms);
         let update = self.build_update(next_due.known_ms(), renewal.is_ok());
         let mut result = StoreBatchResult {
+            unfinished: matches!(next_due, NextDue::Known(None)).then_some(0),
             next_due,
             renewal: ok_or_keep(renewal, &mut error).flatten(),
             upkeep,
@@ -179,6 +182,7 @@ impl StoreBatchResult {
         self.claimed = ok_or_keep(outcome.claimed, &mut self.error).unwrap_or_default();
         self.made_progress |= !self.claimed.is_empty();
         self.next_due = NextDue::Known(outcome.next_due_ms);
+        self.unfinished = outcome.unfinished;
         self.has_waiting = outcome.has_waiting;
     }
 
@@ -188,6 +192,7 @@ impl StoreBatchResult {
         self.unsettled = update.settled;
         self.plan = update.plan.map(StoredPlan::Failed);
         self.next_due = NextDue::Unknown;
+        self.unfinished = None;
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::base::id::CompanyId;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::base::clock::Clock;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::config::StorageUrl;
-use crate::dispatch::tests::failing_renewals::FailingRenewals;
+use crate::dispatch::tests::faulty_queue::{FaultyQueue, QueueFaults};
 use crate::dispatch::{DispatchDeps, Workers};
 use crate::handlers::{AttemptResult, Context, EventHandler, Filter, HandlerRegistry, Outcome, RegisteredHandler};
 use crate::storage::{
@@ -185,20 +185,19 @@ async fn leases_are_renewed_while_an_attempt_is_slow_and_during_shutdown() {
 #[tokio::test]
 async fn nothing_is_claimed_while_leases_cannot_be_renewed() {
     let folder = tempfile::tempdir().unwrap();
-    let failures_left = Arc::new(AtomicU32::new(0));
-    let failures = Arc::clone(&failures_left);
-    let wrap_queue = |store| -> Arc<dyn DeliveryQueue> { Arc::new(FailingRenewals::new(store, failures)) };
+    let faults = Arc::new(QueueFaults::default());
+    let wrap_queue = |store| -> Arc<dyn DeliveryQueue> { Arc::new(FaultyQueue::new(store, Arc::clone(&faults))) };
     let fixture = LeaseFixture::start_with_queue(folder.path(), true, wrap_queue).await;
     fixture.append("call_1").await;
     fixture.wait_for_lease_end(1, 30_000).await;
-    failures_left.store(2, Ordering::Relaxed);
+    faults.renewals.store(2, Ordering::Relaxed);
     fixture.advance_clock(100_000);
     // The lease that is renewed in the end is still the one of the running attempt.
     fixture.wait_for_lease_end(1, 130_000).await;
     fixture.handler.permits.add_permits(2);
     fixture.wait_for(|rows| rows[0].state == DeliveryState::Succeeded).await;
     assert_eq!((fixture.attempted(), fixture.late_settlements()), (vec!["call_1".to_owned()], 0));
-    assert_eq!(failures_left.load(Ordering::Relaxed), 0);
+    assert_eq!(faults.renewals.load(Ordering::Relaxed), 0);
     fixture.supervisor.stop();
 }
 

@@ -1,9 +1,10 @@
 //! Tests of dispatch on the real store.
 
 mod breaker_simulation;
-mod failing_renewals;
+mod faulty_queue;
 mod leases;
 mod order;
 mod prefetch_budget;
 mod replicas;
 mod retention;
+mod unstored_attempts;

@@ -13,7 +13,7 @@ use super::{NextBatch, Wait, Worker, pause_until};
 use crate::config::DeliveryOrdering;
 use crate::dispatch::event_read::{EventRead, ReadEvents, ReadPlan};
 use crate::dispatch::lease::LeaseTimer;
-use crate::dispatch::store_batch::{NextDue, StoredPlan};
+use crate::dispatch::store_batch::StoredPlan;
 use crate::storage::{
     ClaimRoom, ClaimedDelivery, DeliveryPlan, LeaseToken, PlanBatch, PlanToken, PlannedProgress, Settlement,
     StoreError, StoredEvent,
@@ -95,15 +95,16 @@ impl Worker {
         self.open_plans.0.push_back(OpenPlan { plan, store_at });
     }
 
-    /// Whether events may be attempted before their deliveries are stored: nothing of the handler is unfinished, so no
-    /// earlier event of a call can be waiting, and no other receiver plans the same events.
+    /// Whether events may be attempted before their deliveries are stored: every earlier delivery of the handler has ended,
+    /// so none of the same call can be waiting, and no other receiver plans the same events.
     fn may_attempt_unstored(&self) -> bool {
+        let unstored = &self.unstored_settlements;
         self.deps.is_only_receiver
             && self.handler.enabled
-            && matches!(self.known.next_due(), NextDue::Known(None))
             && self.stores_ended_only
             && self.prefetch.is_idle()
-            && self.unstored_settlements.is_empty()
+            && self.known.unfinished() == Some(unstored.len())
+            && unstored.iter().all(|settled| is_final(&settled.settlement))
     }
 
     /// Queues the deliveries that may be attempted before they are stored: of each call the first. Returns whether there

@@ -22,6 +22,8 @@ pub(super) struct KnownState {
     /// Whether the journal may have events after the token that no change of the store announces.
     may_have_more: bool,
     next_due: NextDue,
+    /// Number of deliveries in the store that have not ended, if known.
+    unfinished: Option<usize>,
     external_changes: u64,
 }
 
@@ -31,13 +33,18 @@ impl KnownState {
         let changes = wake_ups.external_changes();
         if changes != self.external_changes {
             self.external_changes = changes;
-            self.next_due = NextDue::Unknown;
+            self.forget_due();
         }
     }
 
-    /// Forgets when the next delivery is due, after changes that do not tell.
+    /// Forgets which deliveries have not ended, after changes that do not tell.
     pub(super) fn forget_due(&mut self) {
         self.next_due = NextDue::Unknown;
+        self.unfinished = None;
+    }
+
+    pub(super) fn unfinished(&self) -> Option<usize> {
+        self.unfinished
     }
 
     pub(super) fn next_due(&self) -> NextDue {
@@ -95,5 +102,10 @@ impl KnownState {
 
     pub(super) fn record_batch(&mut self, batch: &StoreBatchResult) {
         self.next_due = batch.next_due;
+        self.unfinished = match batch.next_due {
+            NextDue::Unknown => None,
+            // A batch that wrote nothing has counted nothing.
+            NextDue::Known(_) => batch.unfinished.or(self.unfinished),
+        };
     }
 }

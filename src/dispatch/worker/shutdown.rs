@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{POLL_INTERVAL, Worker};
+use super::Worker;
+use super::steps::POLL_INTERVAL;
 use crate::storage::QueueUpdate;
 
 /// Time that running attempts get to end when the service stops.

@@ -44,6 +44,8 @@ pub struct QueueUpdateOutcome {
     pub claimed: Result<Vec<ClaimedDelivery>, StoreError>,
     /// When the next delivery is due, after the update.
     pub next_due_ms: Option<i64>,
+    /// Number of deliveries that have not ended, after the update; `None` when they are too many to count.
+    pub unfinished: Option<usize>,
     /// Whether a planned delivery waits for an earlier one of its call.
     pub has_waiting: bool,
 }

@@ -1,12 +1,15 @@
 //! Changes the queue of a handler for its worker: settles, claims and plans in one job of the writer.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::claim::{self, ClaimedRow};
 use super::plan::{self, PlanLease};
 use super::settle;
 use crate::storage::sqlite::calls::PendingTotals;
 use crate::storage::{ClaimRoom, HandlerId, IdentityKey, PlanOutcome, QueueUpdate, StoreError};
+
+/// As many unfinished deliveries are counted. A worker that has more is not about to finish them all.
+const MAX_COUNTED: usize = 256;
 
 /// What every part of an update needs.
 pub(in crate::storage::sqlite) struct UpdateContext<'a> {
@@ -22,6 +25,7 @@ pub(in crate::storage::sqlite) struct UpdatedQueue {
     pub(in crate::storage::sqlite) planned: Result<Option<PlanOutcome>, StoreError>,
     pub(in crate::storage::sqlite) claimed: Result<Vec<ClaimedRow>, StoreError>,
     pub(in crate::storage::sqlite) next_due_ms: Option<i64>,
+    pub(in crate::storage::sqlite) unfinished: Option<usize>,
     pub(in crate::storage::sqlite) has_waiting: bool,
 }
 
@@ -73,7 +77,19 @@ fn run_parts(
         Some(planned.outcome)
     });
     let next_due_ms = claim::next_due_ms(conn, handler)?;
-    Ok(UpdatedQueue { refused, planned, claimed, next_due_ms, has_waiting })
+    // Each unfinished call sequence has a delivery with a due time.
+    let unfinished = if next_due_ms.is_none() { Some(0) } else { count_unfinished(conn, handler)? };
+    Ok(UpdatedQueue { refused, planned, claimed, next_due_ms, unfinished, has_waiting })
+}
+
+/// The number of deliveries that have not ended; `None` for more than [`MAX_COUNTED`].
+fn count_unfinished(conn: &Connection, handler: HandlerId) -> Result<Option<usize>, StoreError> {
+    let mut count = conn.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_call_sequence
+           WHERE handler_id = ?1 AND state < 3 LIMIT ?2)",
+    )?;
+    let count = count.query_row(params![handler, MAX_COUNTED + 1], |row| row.get(0))?;
+    Ok(Some(count).filter(|count| *count <= MAX_COUNTED))
 }
 
 /// Runs a part of the update in a savepoint. Its error is returned as the outcome of the part, unless the store is

@@ -74,6 +74,7 @@ impl DeliveryQueue for SqliteStore {
             planned: updated.planned,
             claimed,
             next_due_ms: updated.next_due_ms,
+            unfinished: updated.unfinished,
             has_waiting: updated.has_waiting,
         })
     }

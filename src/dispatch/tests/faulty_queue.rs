@@ -1,29 +1,46 @@
-//! A queue of deliveries that cannot renew leases for a while.
+//! A queue of deliveries that fails for a while, and keeps the plans that it was asked to store.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
 use crate::storage::{
-    BodyRecheck, BreakerState, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch, PlanToken, Position,
-    QueueUpdate, QueueUpdateOutcome, Store, StoreError,
+    BodyRecheck, BreakerState, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch, PlanToken, PlannedDelivery,
+    Position, QueueUpdate, QueueUpdateOutcome, Store, StoreError,
 };
 
-/// Fails as many renewals as the counter says, and passes everything else to the store.
-pub(super) struct FailingRenewals {
+/// Fails as many calls as the counters say, and passes everything else to the store.
+pub(super) struct FaultyQueue {
     store: Arc<dyn Store>,
-    failures_left: Arc<AtomicU32>,
+    faults: Arc<QueueFaults>,
 }
 
-impl FailingRenewals {
-    pub(super) fn new(store: Arc<dyn Store>, failures_left: Arc<AtomicU32>) -> Self {
-        Self { store, failures_left }
+#[derive(Default)]
+pub(super) struct QueueFaults {
+    pub(super) renewals: AtomicU32,
+    pub(super) updates: AtomicU32,
+    /// The deliveries of each plan, also of those that failed.
+    pub(super) plans: Mutex<Vec<Vec<PlannedDelivery>>>,
+}
+
+impl FaultyQueue {
+    pub(super) fn new(store: Arc<dyn Store>, faults: Arc<QueueFaults>) -> Self {
+        Self { store, faults }
+    }
+}
+
+/// Counts a failure, if one is left.
+fn fail(failures_left: &AtomicU32) -> Result<(), StoreError> {
+    let take = |left: u32| left.checked_sub(1);
+    match failures_left.try_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+        Ok(_) => Err(StoreError::unavailable("the disk is gone")),
+        Err(_) => Ok(()),
     }
 }
 
 #[async_trait]
-impl DeliveryQueue for FailingRenewals {
+impl DeliveryQueue for FaultyQueue {
     async fn register_handler(&self, handler: HandlerRow) -> Result<HandlerId, StoreError> {
         self.store.register_handler(handler).await
     }
@@ -43,6 +60,10 @@ impl DeliveryQueue for FailingRenewals {
         handler: HandlerId,
         update: Arc<QueueUpdate>,
     ) -> Result<QueueUpdateOutcome, StoreError> {
+        if let Some(plan) = &update.plan {
+            self.faults.plans.lock().unwrap().push(plan.deliveries.clone());
+        }
+        fail(&self.faults.updates)?;
         self.store.update_queue(handler, update).await
     }
 
@@ -52,11 +73,7 @@ impl DeliveryQueue for FailingRenewals {
         leases: Vec<LeaseToken>,
         lease_until_ms: i64,
     ) -> Result<Vec<LeaseToken>, StoreError> {
-        let left = self.failures_left.load(Ordering::Relaxed);
-        if left > 0 {
-            self.failures_left.store(left - 1, Ordering::Relaxed);
-            return Err(StoreError::unavailable("the disk is gone"));
-        }
+        fail(&self.faults.renewals)?;
         self.store.renew_leases(handler, leases, lease_until_ms).await
     }
 
