@@ -30,6 +30,8 @@ pub(super) struct StoreBatch {
     pub(super) claim: Option<ClaimRequest>,
     pub(super) plan: Option<DeliveryPlan>,
     pub(super) next_due: NextDue,
+    /// Whether no attempt waits for the batch.
+    pub(super) is_deferrable: bool,
     /// Why the next events could not be read.
     pub(super) read_error: Option<StoreError>,
 }
@@ -156,7 +158,8 @@ impl StoreBatch {
             return None;
         }
         let settled = std::mem::take(&mut self.settled);
-        Some(QueueUpdate { now_ms: self.now_ms, settled, plan, claim: claim.filter(|_| may_claim) })
+        let claim = claim.filter(|_| may_claim);
+        Some(QueueUpdate { now_ms: self.now_ms, settled, plan, claim, is_deferrable: self.is_deferrable && !is_due })
     }
 }
 

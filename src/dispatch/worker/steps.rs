@@ -54,6 +54,10 @@ impl Worker {
         {
             self.start_reading(Some(plan.token.when_stored()));
         }
+        let is_deferrable = plan.is_some()
+            && self.stores_ended_only
+            && self.unstored_settlements.is_empty()
+            && !self.known.may_have_more();
         let settled_count = MAX_ROWS_PER_BATCH.min(self.unstored_settlements.len());
         let upkeep = self.upkeep.due_tasks(now_ms);
         if !upkeep.is_empty() {
@@ -69,6 +73,7 @@ impl Worker {
             settled: self.unstored_settlements.drain(..settled_count).collect(),
             claim: self.build_claim(),
             plan,
+            is_deferrable,
             next_due: self.known.next_due(),
             read_error: self.read_error.take(),
         };

@@ -31,6 +31,8 @@ pub struct QueueUpdate {
     pub settled: Vec<SettledDelivery>,
     pub plan: Option<DeliveryPlan>,
     pub claim: Option<ClaimRequest>,
+    /// Whether no attempt waits for the update, so that it may be put off a little to share the write of an event.
+    pub is_deferrable: bool,
 }
 
 /// The outcome of a [`QueueUpdate`], whose parts fail independently.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::storage::sqlite::deliveries::{ClaimedRow, PlanRead, ReadableDeliveries, UpdateContext};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::writer::WriterContext;
+use crate::storage::sqlite::writer::queue::WritePriority;
 use crate::storage::sqlite::{SqliteStore, deliveries};
 use crate::storage::{
     BodyRecheck, BreakerState, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch,
@@ -59,12 +60,14 @@ impl DeliveryQueue for SqliteStore {
         // A planned delivery is claimed by its insertion.
         let claimed_rows = update.claim.as_ref().map_or(0, |claim| claim.limit.saturating_sub(planned_rows));
         let rows = update.settled.len() + planned_rows + claimed_rows + ROWS_PER_MERGE * count_merges(&update);
+        let priority =
+            if update.is_deferrable { WritePriority::Deferrable(rows) } else { WritePriority::Background(rows) };
         let events = update.plan.as_ref().map_or_else(|| [].into(), |plan| PlanEvents::clone(&plan.events));
         let work = move |state: &mut WriterContext| {
             let context = UpdateContext { conn: &state.conn, key: &key, handler, now_ms: update.now_ms };
             deliveries::update_queue(&context, &mut state.call_totals, claim_number, &update)
         };
-        let updated = writer.write_background(rows, work).await?;
+        let updated = writer.write_with_priority(priority, work).await?;
         let claimed = match updated.claimed {
             Ok(rows) => self.load_claimed(claim_number, rows, &events).await,
             Err(error) => Err(error),

@@ -19,9 +19,9 @@ use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{StoreChanges, StoreError};
 
 /// How long a change by another process goes unnoticed at most.
-const INTERVAL: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(500);
 /// Intervals between two checks of the files. While events arrive, they are checked at every commit.
-const INTERVALS_PER_FILE_CHECK: u32 = 5;
+const INTERVALS_PER_FILE_CHECK: u32 = 2;
 
 /// The files that are compared with their paths.
 pub(in crate::storage::sqlite) struct WatchedFiles {
@@ -94,5 +94,5 @@ pub(in crate::storage::sqlite) fn start(
 
 /// A number that differs after any other connection has committed. Reading it does not touch the database file.
 fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.query_row("PRAGMA data_version", [], |row| row.get(0))
+    conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }

@@ -164,7 +164,9 @@ fn start_sync_thread(
         let mut was_failing = false;
         while !stop.is_stopping() {
             write_count.sync_thread.wait(IDLE_INTERVAL);
-            std::thread::sleep(SYNC_INTERVAL);
+            if write_count.written.load(Ordering::Acquire) != sync.synced_count {
+                std::thread::sleep(SYNC_INTERVAL);
+            }
             let outcome = sync.sync_if_written(write_count.written.load(Ordering::Acquire));
             if let Err(error) = &outcome
                 && !was_failing

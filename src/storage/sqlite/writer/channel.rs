@@ -13,7 +13,9 @@ use super::queue::{QueuedWrite, WritePriority, WriteQueue};
 const CAPACITY: usize = 1024;
 /// Time between the starts of two transactions, except when a caller waits or many writes do: a commit costs nearly the
 /// same for one event as for ten, and each holds up its sender by half of this on average.
-const INTERVAL: Duration = Duration::from_micros(1_500);
+const INTERVAL: Duration = Duration::from_micros(2_000);
+/// How long deferrable writes wait for others.
+const MAX_DEFERRAL: Duration = Duration::from_millis(8);
 /// Events, and rows of background work, with which a transaction begins at once.
 const ENOUGH_EVENTS: usize = 12;
 const ENOUGH_ROWS: usize = 64;
@@ -30,6 +32,10 @@ struct ChannelState<J> {
     has_live: bool,
     events: usize,
     background_rows: usize,
+    /// Number of writes that are not deferrable.
+    undeferrable: usize,
+    /// Whether the previous transaction began with an interval, so that this one probably will.
+    is_busy: bool,
     wait: WriterWait,
     is_closed: bool,
 }
@@ -40,6 +46,7 @@ enum WriterWait {
     /// Nothing: it is running a transaction.
     Nothing,
     AnyWrite,
+    UndeferrableWrite,
     EnoughWrites,
 }
 
@@ -53,6 +60,8 @@ impl<J> Default for WriteChannel<J> {
             has_live: false,
             events: 0,
             background_rows: 0,
+            undeferrable: 0,
+            is_busy: false,
             wait: WriterWait::Nothing,
             is_closed: false,
         };
@@ -88,11 +97,14 @@ impl<J> WriteChannel<J> {
             WritePriority::Live => state.has_live = true,
             WritePriority::Ingest => state.events += 1,
             WritePriority::Background(rows) => state.background_rows += rows,
+            WritePriority::Deferrable(_) => {}
         }
+        state.undeferrable += usize::from(!matches!(write.priority, WritePriority::Deferrable(_)));
         state.writes.push_back(write);
         let wakes = match state.wait {
             WriterWait::Nothing => false,
             WriterWait::AnyWrite => true,
+            WriterWait::UndeferrableWrite => state.undeferrable > 0,
             WriterWait::EnoughWrites => state.has_enough(),
         };
         if wakes {
@@ -114,12 +126,27 @@ impl<J> WriteChannel<J> {
     /// Waits for writes, and for more of them until [`INTERVAL`] has passed since `last_begin`. `false` after the last
     /// one.
     pub(super) fn wait(&self, last_begin: Option<Instant>) -> bool {
+        let interval_end = last_begin.map(|begin| begin + INTERVAL);
+        // While writes keep coming, the thread wakes up once per interval, and not for the first write of each as well.
+        let was_busy = self.lock().is_busy;
+        let mut is_busy = was_busy && !self.wait_for_enough(interval_end).writes.is_empty();
         let mut state = self.wait_while(WriterWait::AnyWrite, None, |state| state.writes.is_empty());
-        if let Some(left) = last_begin.and_then(|begin| INTERVAL.checked_sub(begin.elapsed())) {
+        if state.undeferrable == 0 {
             drop(state);
-            state = self.wait_while(WriterWait::EnoughWrites, Some(left), |state| !state.has_enough());
+            let limit = Some(MAX_DEFERRAL);
+            state = self.wait_while(WriterWait::UndeferrableWrite, limit, |state| state.undeferrable == 0);
         }
+        is_busy |= interval_end.is_some_and(|end| Instant::now() < end);
+        drop(state);
+        state = self.wait_for_enough(interval_end);
+        state.is_busy = is_busy;
         !state.writes.is_empty()
+    }
+
+    /// Waits for enough writes, not longer than until `end`.
+    fn wait_for_enough(&self, end: Option<Instant>) -> MutexGuard<'_, ChannelState<J>> {
+        let left = end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+        self.wait_while(WriterWait::EnoughWrites, Some(left), |state| !state.has_enough())
     }
 
     fn wait_while(
@@ -159,7 +186,7 @@ impl<J> WriteChannel<J> {
             return;
         }
         if state.writes.is_empty() {
-            (state.has_live, state.events, state.background_rows) = (false, 0, 0);
+            (state.has_live, state.events, state.background_rows, state.undeferrable) = (false, 0, 0, 0);
         }
         drop(state);
         self.room.add_permits(received);

@@ -24,6 +24,8 @@ pub(in crate::storage::sqlite) enum WritePriority {
     Ingest,
     /// Background work, with the approximate number of rows it changes.
     Background(usize),
+    /// Background work that no one waits for; it is put off a little, to share the transaction of an event.
+    Deferrable(usize),
 }
 
 /// A write with its priority, as it travels through the channel to the writer thread.
@@ -67,7 +69,9 @@ impl<J> WriteQueue<J> {
         match write.priority {
             WritePriority::Live => self.live.push_back(write.job),
             WritePriority::Ingest => self.ingest.push_back(write.job),
-            WritePriority::Background(rows) => self.background.push_back((rows, write.job)),
+            WritePriority::Background(rows) | WritePriority::Deferrable(rows) => {
+                self.background.push_back((rows, write.job));
+            }
         }
     }
 

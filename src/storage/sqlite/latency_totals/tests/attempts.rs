@@ -120,12 +120,7 @@ impl AttemptFixture {
         for handler in 1..=2 {
             let handler = HandlerId(handler);
             let batch = self.base.store.next_plan_batch(handler, 100, false).await.unwrap().unwrap();
-            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery {
-                seq: event.seq,
-                skip_reason: None,
-                supersedes: false,
-                body_unread: false,
-            });
+            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery::new(event.seq));
             self.base.store.plan_deliveries(handler, batch.token, planned.collect(), self.now_ms).await.unwrap();
         }
     }
@@ -179,6 +174,7 @@ impl AttemptFixture {
             attempt: (!matches!(end, EndOfAttempt::Released)).then_some(attempt),
             settlement,
             body_unread: false,
+            call: None,
         }
     }
 
