@@ -111,11 +111,12 @@ impl StoreFigures {
 
 fn backlog_warnings(backlog: &HandlerBacklog, now_ms: i64) -> Vec<String> {
     let mut warnings = Vec::new();
-    let HandlerBacklog { handler, behind, dead, .. } = backlog;
+    let HandlerBacklog { handler, dead, .. } = backlog;
     let late_ms = backlog.behind_since_ms.map_or(0, |since_ms| now_ms - since_ms);
     if late_ms > BACKLOG_WARNING_MS {
         warnings.push(format!(
-            "handler `{handler}` is behind: {behind} events are waiting, the oldest for {}",
+            "handler `{handler}` is behind: {} events are waiting, the oldest for {}",
+            format_count(backlog.behind),
             format_age(late_ms)
         ));
     }
@@ -225,6 +226,6 @@ mod tests {
         let late = warnings(&HandlerBacklog { behind_since_ms: Some(0), ..backlog.clone() });
         assert_eq!(late, ["handler `crm` is behind: 2 events are waiting, the oldest for 16 min"]);
         let dead = warnings(&HandlerBacklog { dead: HandlerBacklog::MAX_COUNTED, ..backlog });
-        assert_eq!(dead, ["handler `crm` has 100000 or more dead letters: retry or discard them"]);
+        assert_eq!(dead, ["handler `crm` has 10000 or more dead letters: retry or discard them"]);
     }
 }

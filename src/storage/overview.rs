@@ -44,5 +44,5 @@ pub struct HandlerBacklog {
 
 impl HandlerBacklog {
     /// Deliveries of a handler are counted up to this number, because counting takes time.
-    pub const MAX_COUNTED: i64 = 100_000;
+    pub const MAX_COUNTED: i64 = 10_000;
 }

@@ -201,7 +201,7 @@ impl MetricSources<'_> {
                 "Events that have not reached a handler yet.",
                 per_handler(|backlog| signed_to_f64(backlog.behind)),
             ),
-            Metric::gauge("handler_deliveries", "Deliveries by state; each state is counted up to 100000.", deliveries),
+            Metric::gauge("handler_deliveries", "Deliveries by state; each state is counted up to 10000.", deliveries),
             Metric::gauge(
                 "handler_oldest_undelivered_timestamp",
                 "When the oldest undelivered event was queued, in seconds since the Unix epoch; 0 when none waits.",

@@ -20,6 +20,7 @@ use super::context;
 use super::list_args::{CommonListArgs, ListFilterArgs, empty_text};
 use super::list_output::ListOutput;
 use super::output::{self, CliResult};
+use super::progress::draw_progress;
 use crate::base::id::EventId;
 use crate::operations;
 use crate::operations::deliveries::bulk_change::default_states;
@@ -180,9 +181,15 @@ impl DeliveriesListArgs {
         };
         let mut list = operations::deliveries::DeliveryList::new(context::PRINCIPAL, filter, limit);
         let mut output = if json { ListOutput::json() } else { ListOutput::table(&TABLE_HEADER) };
-        while let Some(page) = list.next_page(&*store).await? {
-            output.print_rows(&page, table_row)?;
+        let mut progress = draw_progress();
+        while let Some(page) = list.next_page(&*store, &mut progress).await? {
+            if !page.is_empty() {
+                // Removes the progress from the terminal before rows are printed to it.
+                progress = draw_progress();
+                output.print_rows(&page, table_row)?;
+            }
         }
+        drop(progress);
         output.finish(&empty_text(items, is_filtered, nothing))
     }
 }

@@ -83,7 +83,7 @@ fn print_handlers(handlers: &[HandlerStatusView], now_ms: i64) -> CliResult {
         let oldest = handler.oldest_undelivered_since_ms.map(|since_ms| format_age((now_ms - since_ms).max(0)));
         vec![
             handler.handler.clone(),
-            handler.behind.to_string(),
+            format_count(handler.behind),
             format_count(handler.running),
             format_count(handler.scheduled),
             format_count(handler.dead),

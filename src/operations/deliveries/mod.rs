@@ -3,7 +3,7 @@
 pub(crate) mod bulk_change;
 
 use super::latency_stats::{latency_stats_view, run_rebuild};
-use super::{ItemKind, OperationError, Principal, ProgressCallback};
+use super::{ItemKind, OperationError, Principal, Progress, ProgressCallback};
 use crate::base::escape::escape_text;
 use crate::base::id::EventId;
 use crate::storage::{
@@ -21,25 +21,33 @@ pub(crate) struct DeliveryList {
     filter: DeliveryFilter,
     remaining: usize,
     before: Option<Position>,
+    /// About the number of events to search, once a page has found none.
+    total_events: Option<u64>,
     is_complete: bool,
 }
 
 impl DeliveryList {
     /// A list of at most `limit` deliveries that match the filter.
     pub(crate) fn new(_principal: &Principal, filter: DeliveryFilter, limit: usize) -> Self {
-        Self { filter, remaining: limit, before: None, is_complete: false }
+        Self { filter, remaining: limit, before: None, total_events: None, is_complete: false }
     }
 
-    /// The next deliveries, which may be none; `None` at the end.
+    /// The next deliveries, which may be none; `None` at the end. Reports progress while none are found.
     pub(crate) async fn next_page(
         &mut self,
         store: &dyn DeliveryAdmin,
+        progress: ProgressCallback<'_>,
     ) -> Result<Option<Vec<DeliveryView>>, OperationError> {
         if self.is_complete || self.remaining == 0 {
             return Ok(None);
         }
         let page = store.list_deliveries(self.filter.clone(), self.remaining, self.before).await?;
         self.remaining -= page.rows.len().min(self.remaining);
+        if let (true, Some(next)) = (page.rows.is_empty(), page.next_before) {
+            let left = next.distance(Position::START);
+            let total = *self.total_events.get_or_insert(left);
+            progress(Progress { step: "searched", done: total.saturating_sub(left), total });
+        }
         self.before = page.next_before;
         self.is_complete = page.next_before.is_none();
         Ok(Some(page.rows.into_iter().map(delivery_view).collect()))

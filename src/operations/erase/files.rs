@@ -8,6 +8,7 @@ use crate::operations::{Progress, ProgressCallback, run_blocking_with_progress};
 use crate::storage::DataSubject;
 
 const BYTES_PER_REPORT: u64 = 1024 * 1024;
+const FILE_STEP: &str = "bytes of files searched";
 
 #[derive(Clone)]
 pub(super) struct ErasableFiles {
@@ -66,6 +67,7 @@ impl ErasableFiles {
     }
 
     fn overwrite_now(&self, run: &mut FileRun) -> ErasedLines {
+        run.report_progress();
         let mut overwrite =
             |path: &PathBuf| -> u64 { with_rotated(path).iter().map(|file| run.overwrite_file(file)).sum() };
         ErasedLines {
@@ -92,6 +94,10 @@ struct FileRun<'a> {
 }
 
 impl FileRun<'_> {
+    fn report_progress(&mut self) {
+        (self.report)(Progress { step: FILE_STEP, done: self.done, total: self.total });
+    }
+
     fn overwrite_file(&mut self, file: &Path) -> u64 {
         let Self { person, done, report, .. } = self;
         let total = self.total;
@@ -99,7 +105,7 @@ impl FileRun<'_> {
             let before = *done / BYTES_PER_REPORT;
             *done += line.len() as u64;
             if *done / BYTES_PER_REPORT != before {
-                report(Progress { step: "bytes of files searched", done: *done, total });
+                report(Progress { step: FILE_STEP, done: *done, total });
             }
             person.matches_text(line)
         };

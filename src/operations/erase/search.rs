@@ -58,9 +58,9 @@ impl PersonSearch {
         store: &(impl ErasableStore + ?Sized),
         progress: ProgressCallback<'_>,
     ) -> Result<(), StoreError> {
+        let total = store.last_position().await?.distance(Position::START);
+        progress(Progress { step: "searched", done: 0, total });
         if self.person.has_number() {
-            let total = store.last_position().await?.distance(Position::START);
-            progress(Progress { step: "searched", done: 0, total });
             let calls = store.find_calls(self.person.clone()).await?;
             self.scan_journal(store, progress).await?;
             self.person.add_calls(calls);

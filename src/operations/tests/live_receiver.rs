@@ -176,5 +176,5 @@ pub(super) async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
 }
 
 pub(super) async fn first_page(store: &dyn Store, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, OperationError> {
-    Ok(DeliveryList::new(&OPERATOR, filter, 10).next_page(store).await?.unwrap_or_default())
+    Ok(DeliveryList::new(&OPERATOR, filter, 10).next_page(store, &mut |_| {}).await?.unwrap_or_default())
 }

@@ -14,7 +14,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// Dead letters per handler, newest first, that are checked for the time of their last change.
 const MAX_DEAD_SCANNED: i64 = 1_000;
 /// Deliveries per handler that are read from the other end of the index when not all were counted.
-const MAX_SCANNED_FROM_END: i64 = 10_000;
+const MAX_SCANNED_FROM_END: i64 = 1_000;
 
 /// An unknown value is an error here, because people read the result; alarms and metrics use [`backlogs`].
 pub(super) fn overview(conn: &Connection, now_ms: i64) -> Result<StoreOverview, StoreError> {

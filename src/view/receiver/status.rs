@@ -79,7 +79,7 @@ pub(crate) struct EventCountsView {
     pub accepted_last_day: i64,
 }
 
-/// The unfinished work of a handler. Deliveries are counted up to 100,000, because counting takes time.
+/// The unfinished work of a handler. Deliveries are counted up to 10,000, because counting takes time.
 #[derive(Debug, Serialize)]
 pub(crate) struct HandlerStatusView {
     pub handler: String,

@@ -7,16 +7,16 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::events::json_array;
 use crate::storage::sqlite::query::{
-    Order, SeqBounds, SeqRange, all_events, find_candidates, json_list, merge_ranges, seq_bounds,
+    CandidateStep, Candidates, Order, SeqBounds, SeqRange, all_events, find_candidates, json_list, seq_bounds,
 };
 use crate::storage::{
     DeliveryFilter, DeliveryState, EventFilter, HandlerId, IdentityKey, MissingItem, Seq, StoreError,
 };
 
 /// Candidates that are compared with a filter in one read transaction.
-const MAX_CANDIDATES: usize = 5_000;
+pub(super) const MAX_CANDIDATES: usize = 5_000;
 /// Unfinished deliveries of a handler, which are not in the order of their events, up to which they are listed.
-const MAX_UNFINISHED_LISTED: i64 = 20_000;
+const MAX_UNFINISHED_LISTED: i64 = 5_000;
 
 const ALL_DELIVERIES: &str = "deliveries WHERE handler_id = ?4";
 const BY_STATE: &str =
@@ -44,18 +44,24 @@ pub(super) struct HandlerCursor {
     /// Events that the filter names for this handler; `None` when it names no events at all.
     named_event_seqs: Option<Vec<Seq>>,
     /// Where the deliveries that may match are, as sequence numbers of their events.
-    candidates: Vec<SeqRange>,
+    candidates: Candidates,
 }
 
 impl HandlerCursor {
-    /// The next candidates within the bounds, at most [`MAX_CANDIDATES`]; an empty list at the end.
+    /// Whether nearly all candidates match: they are chosen by event and by delivery.
+    pub(super) fn has_exact_candidates(&self) -> bool {
+        self.candidates.others.is_some()
+    }
+
+    /// The next candidates within the bounds, at most `limit`.
     pub(super) fn next_candidates(
         &self,
         conn: &Connection,
         bounds: SeqBounds,
         order: Order,
-    ) -> Result<Vec<Seq>, StoreError> {
-        Ok(merge_ranges(conn, &self.candidates, bounds, order, MAX_CANDIDATES)?)
+        limit: usize,
+    ) -> Result<CandidateStep, StoreError> {
+        Ok(self.candidates.next(conn, bounds, order, limit)?)
     }
 }
 
@@ -86,7 +92,7 @@ impl DeliveryQuery {
         Ok(query)
     }
 
-    /// Chooses per handler between the index of its deliveries and that of the events: the one with fewer candidates.
+    /// Finds the candidates of each handler by its deliveries and by the events.
     fn find_candidates(&mut self, conn: &Connection, key: &IdentityKey) -> Result<(), StoreError> {
         let event_filter = EventFilter {
             kinds: self.filter.event_kinds.clone(),
@@ -96,32 +102,25 @@ impl DeliveryQuery {
         let selects_events = event_filter != EventFilter::default() || self.company_id.is_some();
         let by_event =
             if selects_events { Some(find_candidates(conn, key, &event_filter, self.company_id)?) } else { None };
-        let event_count = by_event.as_deref().map(|ranges| self.count_candidates(conn, ranges)).transpose()?;
         for index in 0..self.handlers.len() {
             let handler = &self.handlers[index];
             let by_delivery = match &handler.named_event_seqs {
                 Some(named) => Some(vec![SeqRange::listed(named.clone())]),
                 None => self.delivery_candidates(conn, handler.id)?,
             };
-            let candidates = match (by_delivery, &by_event) {
-                (None, None) if self.filter.include_undelivered => vec![all_events()],
-                (None, None) => vec![SeqRange::index("event_seq", ALL_DELIVERIES, [handler.id.0.into()])],
-                (None, Some(by_event)) => by_event.clone(),
-                (Some(by_delivery), Some(by_event))
-                    if event_count < Some(self.count_candidates(conn, &by_delivery)?) =>
-                {
-                    by_event.clone()
+            self.handlers[index].candidates = match (by_delivery, by_event.clone()) {
+                (Some(ranges), others) => Candidates { ranges, others },
+                (None, Some(ranges)) => Candidates { ranges, others: None },
+                (None, None) if self.filter.include_undelivered => {
+                    Candidates { ranges: vec![all_events()], others: None }
                 }
-                (Some(by_delivery), _) => by_delivery,
+                (None, None) => {
+                    let all = SeqRange::index("event_seq", ALL_DELIVERIES, [handler.id.0.into()]);
+                    Candidates { ranges: vec![all], others: None }
+                }
             };
-            self.handlers[index].candidates = candidates;
         }
         Ok(())
-    }
-
-    /// The number of candidates, at most [`MAX_CANDIDATES`].
-    fn count_candidates(&self, conn: &Connection, ranges: &[SeqRange]) -> Result<usize, StoreError> {
-        Ok(merge_ranges(conn, ranges, self.bounds, Order::NewestFirst, MAX_CANDIDATES)?.len())
     }
 
     /// The candidates by state or reason; `None` when the filter selects too many for these indexes, such as deliveries
@@ -231,7 +230,7 @@ impl DeliveryQuery {
         conditions
     }
 
-    fn needs_event(&self) -> bool {
+    pub(super) fn needs_event(&self) -> bool {
         let filter = &self.filter;
         !filter.event_kinds.is_empty()
             || filter.since_ms.is_some()
@@ -303,7 +302,7 @@ pub(super) fn list_handlers(conn: &Connection) -> Result<Vec<HandlerCursor>, Sto
             planned_through: row.get(3)?,
             purged_through: row.get(4)?,
             named_event_seqs: None,
-            candidates: Vec::new(),
+            candidates: Candidates::default(),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

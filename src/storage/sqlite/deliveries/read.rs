@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::delivery_query::{self, DeliveryQuery, HandlerCursor, SeqSelection};
+use super::delivery_query::{self, DeliveryQuery, HandlerCursor, MAX_CANDIDATES, SeqSelection};
 use super::parse_state;
 use crate::base::id::EventId;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
@@ -14,8 +14,9 @@ use crate::storage::{
 };
 
 /// Sequence numbers of a step when most of them are candidates.
-const MAX_DENSE_STEP: i64 = 50_000;
-const MIN_DENSE_CANDIDATES: usize = 1_000;
+const MAX_DENSE_STEP: i64 = 20_000;
+/// Candidates of a handler in a step of a list, whose step visits all handlers.
+const MIN_LISTED_CANDIDATES: usize = 100;
 
 const DELIVERY_COLUMNS: &str =
     "d.event_seq, e.id, e.event, e.call_id, d.state, d.attempts, d.due_ms, d.since_ms, d.updated_ms, d.note,
@@ -56,9 +57,15 @@ fn list_handler_page(
     handler: &HandlerCursor,
     limit: usize,
 ) -> Result<HandlerPage, StoreError> {
-    let candidates = handler.next_candidates(conn, query.bounds, Order::NewestFirst)?;
-    let mut visited_from = candidates.last().copied().unwrap_or(Seq(0));
-    let within = SeqSelection::Listed(candidates);
+    let max_candidates = if handler.has_exact_candidates() { limit } else { MAX_CANDIDATES / query.handlers.len() };
+    let max_candidates = max_candidates.max(MIN_LISTED_CANDIDATES);
+    let step = handler.next_candidates(conn, query.bounds, Order::NewestFirst, max_candidates)?;
+    let mut visited_from = step.visited.unwrap_or(Seq(0));
+    let mut within = SeqSelection::Listed(step.seqs);
+    if let Some(dense) = dense_part(query, &within, visited_from) {
+        visited_from = if dense.after > query.bounds.after { Seq(dense.after.0 + 1) } else { Seq(0) };
+        within = SeqSelection::Bounds(dense);
+    }
     let (mut sql, mut values) = query.select_sql(handler, &within, DELIVERY_COLUMNS, true);
     sql += " ORDER BY d.event_seq DESC LIMIT ?";
     values.push(limit_value(limit));
@@ -70,6 +77,23 @@ fn list_handler_page(
         visited_from = rows.last().map_or(visited_from, |(seq, _)| *seq);
     }
     Ok(HandlerPage { rows, visited_from })
+}
+
+/// The part of the table that is read instead of a full list of candidates, if these are most of what it holds: it is read
+/// faster, as long as only matching deliveries need their event.
+fn dense_part(query: &DeliveryQuery, candidates: &SeqSelection, visited_from: Seq) -> Option<SeqBounds> {
+    let SeqSelection::Listed(seqs) = candidates else { return None };
+    let first = *seqs.first()?;
+    if query.needs_event() || visited_from == Seq(0) || !is_dense(visited_from, first, seqs.len()) {
+        return None;
+    }
+    let after = Seq(first.0 - MAX_DENSE_STEP / i64::try_from(query.handlers.len()).ok()?.max(1));
+    Some(SeqBounds { after: after.max(query.bounds.after), through: first })
+}
+
+/// Whether at least every second event between these two is one of the candidates.
+fn is_dense(first: Seq, last: Seq, candidates: usize) -> bool {
+    usize::try_from(last.0 - first.0).is_ok_and(|numbers| numbers < candidates * 2)
 }
 
 fn delivery_from_row(row: &Row, handler: &HandlerCursor) -> rusqlite::Result<DeliveryRow> {
@@ -139,10 +163,14 @@ fn next_step<'a>(
 ) -> Result<Option<(&'a HandlerCursor, SeqSelection, Seq)>, StoreError> {
     let Some(handler) = query.handlers.get(handler_index) else { return Ok(None) };
     let bounds = query.bounds.continue_after(after, Order::OldestFirst);
-    let candidates = handler.next_candidates(conn, bounds, Order::OldestFirst)?;
-    let (Some(first), Some(last)) = (candidates.first().copied(), candidates.last().copied()) else { return Ok(None) };
-    let is_dense = last.0 - first.0 < MAX_DENSE_STEP / 4 && candidates.len() >= MIN_DENSE_CANDIDATES;
-    if !is_dense {
+    let step = handler.next_candidates(conn, bounds, Order::OldestFirst, MAX_CANDIDATES)?;
+    let candidates = step.seqs;
+    let (Some(first), Some(last)) = (candidates.first().copied(), candidates.last().copied()) else {
+        // None so far, but the index has more.
+        return Ok(step.visited.map(|last| (handler, SeqSelection::Listed(candidates), last)));
+    };
+    let last = step.visited.unwrap_or(last);
+    if step.visited.is_none() || !is_dense(first, last, candidates.len()) {
         return Ok(Some((handler, SeqSelection::Listed(candidates), last)));
     }
     let last = Seq(first.0.saturating_add(MAX_DENSE_STEP)).min(bounds.through);
@@ -160,17 +188,17 @@ pub(in crate::storage::sqlite) fn next_batch(
 ) -> Result<Option<(DeliveryBatch, Seq)>, StoreError> {
     let Some(handler) = query.handlers.get(handler_index) else { return Ok(None) };
     let bounds = query.bounds.continue_after(after, Order::OldestFirst);
-    let candidates = handler.next_candidates(conn, bounds, Order::OldestFirst)?;
-    let Some(last_candidate) = candidates.last().copied() else { return Ok(None) };
+    let step = handler.next_candidates(conn, bounds, Order::OldestFirst, MAX_CANDIDATES)?;
+    let Some(last_visited) = step.visited.or(step.seqs.last().copied()) else { return Ok(None) };
     let seq = query.seq_column();
-    let (mut sql, mut values) = query.select_sql(handler, &SeqSelection::Listed(candidates), seq, false);
+    let (mut sql, mut values) = query.select_sql(handler, &SeqSelection::Listed(step.seqs), seq, false);
     sql.extend([" ORDER BY ", seq, " LIMIT ?"]);
     values.push(limit_value(limit));
     let mut statement = conn.prepare_cached(&sql)?;
     let seqs = statement.query_map(params_from_iter(values), |row| row.get(0))?;
     let seqs: Vec<Seq> = seqs.collect::<Result<_, _>>()?;
     let is_full = seqs.len() == limit;
-    let last = seqs.last().copied().filter(|_| is_full).unwrap_or(last_candidate);
+    let last = seqs.last().copied().filter(|_| is_full).unwrap_or(last_visited);
     Ok(Some((DeliveryBatch { handler_id: handler.id, seqs }, last)))
 }
 

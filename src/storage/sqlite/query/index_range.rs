@@ -119,31 +119,26 @@ pub(in crate::storage::sqlite) fn merge_ranges(
     if let [range] = ranges {
         return Ok(range.read(conn, bounds, order, limit)?.into());
     }
-    let mut merge = RangeMerge { conn, order, parts: Vec::new(), heads: BinaryHeap::new() };
-    for range in ranges {
-        let part = RangePart { range, entries: VecDeque::new(), read_size: FIRST_READ, is_complete: false };
-        merge.parts.push(part);
-        merge.advance(merge.parts.len() - 1, bounds)?;
-    }
+    let mut merge = RangeMerge::start(conn, ranges, bounds, order)?;
     let mut seqs = Vec::new();
     while seqs.len() < limit
-        && let Some((key, index)) = merge.heads.pop()
+        && let Some(seq) = merge.pop()?
     {
-        let seq = merge.seq_of(key);
-        if seqs.last() != Some(&seq) {
-            seqs.push(seq);
-        }
-        merge.advance(index, bounds.continue_after(seq, order))?;
+        seqs.push(seq);
     }
     Ok(seqs)
 }
 
-struct RangeMerge<'a> {
+/// Iterates over the sequence numbers of all ranges together, each once.
+pub(super) struct RangeMerge<'a> {
     conn: &'a Connection,
     order: Order,
+    bounds: SeqBounds,
     parts: Vec<RangePart<'a>>,
     /// The next entry of each part, as a key of which the largest comes first, with the index of the part.
     heads: BinaryHeap<(i64, usize)>,
+    /// Entries that were read so far.
+    pub(super) entries_read: usize,
 }
 
 struct RangePart<'a> {
@@ -151,9 +146,68 @@ struct RangePart<'a> {
     entries: VecDeque<Seq>,
     read_size: usize,
     is_complete: bool,
+    /// Whether an entry was taken since the last read without skipping.
+    was_used: bool,
 }
 
-impl RangeMerge<'_> {
+impl<'a> RangeMerge<'a> {
+    pub(super) fn start(
+        conn: &'a Connection,
+        ranges: &'a [SeqRange],
+        bounds: SeqBounds,
+        order: Order,
+    ) -> rusqlite::Result<Self> {
+        let part = |range| RangePart {
+            range,
+            entries: VecDeque::new(),
+            read_size: FIRST_READ,
+            is_complete: bounds.is_empty(),
+            was_used: false,
+        };
+        let parts = ranges.iter().map(part).collect();
+        let mut merge = Self { conn, order, bounds, parts, heads: BinaryHeap::new(), entries_read: 0 };
+        for index in 0..ranges.len() {
+            merge.advance(index, bounds)?;
+        }
+        Ok(merge)
+    }
+
+    /// The next number, which stays the next.
+    pub(super) fn peek(&self) -> Option<Seq> {
+        self.heads.peek().map(|(key, _)| self.seq_of(*key))
+    }
+
+    pub(super) fn pop(&mut self) -> rusqlite::Result<Option<Seq>> {
+        let Some(seq) = self.peek() else { return Ok(None) };
+        let rest = self.bounds.continue_after(seq, self.order);
+        while self.peek() == Some(seq) {
+            let Some((_, index)) = self.heads.pop() else { break };
+            self.parts[index].was_used = true;
+            self.advance(index, rest)?;
+        }
+        Ok(Some(seq))
+    }
+
+    /// Skips the numbers before `target`.
+    pub(super) fn seek(&mut self, target: Seq) -> rusqlite::Result<()> {
+        let rest = self.bounds.continue_after(number_before(target, self.order), self.order);
+        let target_key = self.key_of(target);
+        while let Some((key, index)) = self.heads.peek().copied()
+            && key > target_key
+        {
+            self.heads.pop();
+            let part = &mut self.parts[index];
+            let skipped = match self.order {
+                Order::OldestFirst => part.entries.partition_point(|seq| *seq < target),
+                Order::NewestFirst => part.entries.partition_point(|seq| *seq > target),
+            };
+            part.entries.drain(..skipped);
+            part.was_used |= !part.entries.is_empty();
+            self.advance(index, rest)?;
+        }
+        Ok(())
+    }
+
     fn key_of(&self, seq: Seq) -> i64 {
         if self.order == Order::NewestFirst { seq.0 } else { -seq.0 }
     }
@@ -162,14 +216,17 @@ impl RangeMerge<'_> {
         Seq(if self.order == Order::NewestFirst { key } else { -key })
     }
 
-    /// Puts the next entry of a part among the heads; `rest` is what was not read yet.
+    /// Puts the next entry of a part among the heads; `rest` is what was not read yet. Reads more at a time while entries
+    /// are used, and less while they are skipped.
     fn advance(&mut self, index: usize, rest: SeqBounds) -> rusqlite::Result<()> {
-        let (conn, order) = (self.conn, self.order);
         let part = &mut self.parts[index];
-        if part.entries.is_empty() && !part.is_complete {
-            part.entries = part.range.read(conn, rest, order, part.read_size)?;
+        if part.entries.is_empty() && !part.is_complete && !rest.is_empty() {
+            part.entries = part.range.read(self.conn, rest, self.order, part.read_size)?;
             part.is_complete = part.entries.len() < part.read_size;
-            part.read_size = (part.read_size * 2).min(MAX_READ);
+            self.entries_read += part.entries.len();
+            part.read_size = if part.was_used { part.read_size * 2 } else { part.read_size / 2 };
+            part.read_size = part.read_size.clamp(FIRST_READ, MAX_READ);
+            part.was_used = false;
         }
         if let Some(seq) = part.entries.pop_front() {
             let key = self.key_of(seq);
@@ -177,4 +234,9 @@ impl RangeMerge<'_> {
         }
         Ok(())
     }
+}
+
+/// What a step that ends before `seq` has visited last.
+pub(super) fn number_before(seq: Seq, order: Order) -> Seq {
+    Seq(if order == Order::NewestFirst { seq.0.saturating_add(1) } else { seq.0.saturating_sub(1) })
 }

@@ -139,6 +139,11 @@ fn lists_of_deliveries_and_figures_do_not_scan() {
             DeliveryFilter { event_kinds: vec!["alert_triggered".into()], ..state(DeliveryState::Dead) },
             2,
         ),
+        (
+            "dead of a company with one event",
+            DeliveryFilter { company: Some("rare".into()), ..state(DeliveryState::Dead) },
+            0,
+        ),
         ("dead at a time", DeliveryFilter { since_ms, until_ms, ..state(DeliveryState::Dead) }, LIMIT),
     ];
     let mut queries: Vec<(&str, BoxedQuery)> = Vec::new();

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params, params_from_iter};
 
 use super::index_range::merge_ranges;
 use super::time_range::{is_late, seq_bounds};
-use super::{EventQuery, Order, SeqBounds, SeqRange};
+use super::{CandidateStep, Candidates, EventQuery, Order, SeqBounds, SeqRange};
 use crate::base::id::EventIdGenerator;
 use crate::storage::sqlite::open::MIGRATIONS;
 use crate::storage::{EventFilter, IdentityKey, Seq};
@@ -204,5 +204,57 @@ fn ranges_are_read_from_their_first_entry_on() {
             explained.query_map(params![1, 2, 3, 1, "x"], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(plan.len(), 1, "{plan:?}");
         assert!(plan[0].ends_with("(company_id=? AND event=? AND rowid>? AND rowid<?)"), "{plan:?}");
+    }
+}
+
+/// All candidates, and the number of steps that it took to find them.
+fn list_common(conn: &Connection, candidates: &Candidates, order: Order, limit: usize) -> (Vec<Seq>, usize) {
+    let (mut found, mut steps, mut bounds) = (Vec::new(), 0, SeqBounds::ALL);
+    loop {
+        let CandidateStep { seqs, visited } = candidates.next(conn, bounds, order, limit).unwrap();
+        assert!(seqs.len() <= limit);
+        found.extend(seqs);
+        steps += 1;
+        let Some(visited) = visited else { return (found, steps) };
+        bounds = bounds.continue_after(visited, order);
+    }
+}
+
+#[test]
+fn candidates_are_in_one_range_of_each_set() {
+    let mut random = fastrand::Rng::with_seed(5);
+    // Dense and sparse sets, and sets with long gaps.
+    for (divisor, other_divisor) in [(2, 3), (1, 500), (900, 1), (40, 70)] {
+        let mut list = |divisor: i64| -> Vec<Seq> {
+            (1..20_000).filter(|seq| seq / 4_000 % 2 == 0 && random.i64(0..divisor) == 0).map(Seq).collect()
+        };
+        let (a, b, other) = (list(divisor), list(divisor), list(other_divisor));
+        let is_in = |seq: &Seq| other.contains(seq) && (a.contains(seq) || b.contains(seq));
+        let mut wanted: Vec<_> = (1..20_000).map(Seq).filter(is_in).collect();
+        let ranges = vec![SeqRange::listed(a.clone()), SeqRange::listed(b.clone())];
+        let candidates = Candidates { ranges, others: Some(vec![SeqRange::listed(other.clone())]) };
+        let conn = Connection::open_in_memory().unwrap();
+        for order in ORDERS {
+            assert_eq!(list_common(&conn, &candidates, order, 300).0, wanted, "{order:?} {divisor} {other_divisor}");
+            wanted.reverse();
+        }
+    }
+}
+
+#[test]
+fn a_step_ends_when_it_has_read_too_much() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(
+        "CREATE TABLE t (seq INTEGER PRIMARY KEY, part INTEGER);
+         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200000)
+         INSERT INTO t SELECT n, n % 2 FROM n;
+         CREATE INDEX t_part ON t (part);",
+    )
+    .unwrap();
+    let part = |part: i64| SeqRange::index("seq", "t INDEXED BY t_part WHERE part = ?4", [part.into()]);
+    let candidates = Candidates { ranges: vec![part(0)], others: Some(vec![part(1)]) };
+    for order in ORDERS {
+        let (found, steps) = list_common(&conn, &candidates, order, 300);
+        assert!(found.is_empty() && (4..=5).contains(&steps), "{steps} steps for 200,000 entries");
     }
 }
