@@ -13,8 +13,10 @@ use crate::storage::{
     HandlerId, Seq, StoreError,
 };
 
-/// Sequence numbers of a step when most of them are candidates.
-const MAX_DENSE_STEP: i64 = 20_000;
+/// Sequence numbers of a step when most of them are candidates: of a list, which visits all handlers in a step, and of a
+/// count, which may look up each event.
+const MAX_DENSE_LIST_STEP: i64 = 50_000;
+const MAX_DENSE_COUNT_STEP: i64 = 25_000;
 /// Candidates of a handler in a step of a list, whose step visits all handlers.
 const MIN_LISTED_CANDIDATES: usize = 100;
 
@@ -87,7 +89,7 @@ fn dense_part(query: &DeliveryQuery, candidates: &SeqSelection, visited_from: Se
     if query.needs_event() || visited_from == Seq(0) || !is_dense(visited_from, first, seqs.len()) {
         return None;
     }
-    let after = Seq(first.0 - MAX_DENSE_STEP / i64::try_from(query.handlers.len()).ok()?.max(1));
+    let after = Seq(first.0 - MAX_DENSE_LIST_STEP / i64::try_from(query.handlers.len()).ok()?.max(1));
     Some(SeqBounds { after: after.max(query.bounds.after), through: first })
 }
 
@@ -173,7 +175,7 @@ fn next_step<'a>(
     if step.visited.is_none() || !is_dense(first, last, candidates.len()) {
         return Ok(Some((handler, SeqSelection::Listed(candidates), last)));
     }
-    let last = Seq(first.0.saturating_add(MAX_DENSE_STEP)).min(bounds.through);
+    let last = Seq(first.0.saturating_add(MAX_DENSE_COUNT_STEP)).min(bounds.through);
     Ok(Some((handler, SeqSelection::Bounds(SeqBounds { after: Seq(first.0 - 1), through: last }), last)))
 }
 
