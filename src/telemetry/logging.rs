@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -141,10 +142,21 @@ pub(crate) fn init(settings: &LogSettings) -> Result<LogGuard, String> {
         Some((folder, Err(error))) => (None, Some((folder, error))),
         None => (None, None),
     };
+    let ansi = stdout().is_terminal();
+    let (first, second) = match file {
+        // Without colors both get the same text, which is formatted once.
+        Some(file) if !ansi || settings.format == LogFormat::Json => {
+            (output_layer(settings.format, standard_output.and(file), false), None)
+        }
+        file => {
+            let file = file.map(|file| file_layer(settings.format, file));
+            (output_layer(settings.format, standard_output, ansi), file)
+        }
+    };
     tracing_subscriber::registry()
         .with(filter)
-        .with(output_layer(settings.format, standard_output, stdout().is_terminal()))
-        .with(file.map(|file| file_layer(settings.format, file)))
+        .with(first)
+        .with(second)
         .try_init()
         .map_err(|error| error.to_string())?;
     // Only now is there a subscriber that can log the warning.
@@ -174,7 +186,7 @@ where
     }
 }
 
-/// Like [`output_layer`], but without colors.
+/// Like [`output_layer`], but without colors while the other output has them.
 fn file_layer<S, W>(format: LogFormat, writer: W) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'s> LookupSpan<'s>,

@@ -42,6 +42,9 @@ use crate::handlers::RegisteredHandler;
 use crate::storage::{BreakerState, DeliveryQueue, HandlerId, Journal, SettledDelivery, StoreError, WakeUps};
 use crate::telemetry::deliveries::{DeliveryCounts, DeliveryMetrics};
 
+/// How long attempts may run within the worker's own task, at one time.
+const MAX_INLINE: Duration = Duration::from_millis(1);
+
 #[derive(Clone)]
 pub(crate) struct DispatchDeps {
     pub queue: Arc<dyn DeliveryQueue>,
@@ -208,6 +211,7 @@ impl Worker {
     /// Starts attempts while there are permits. Returns whether anything was started, settled or released.
     fn start_attempts(&mut self) -> bool {
         let now_ms = self.now_ms();
+        let inline_until = Instant::now() + MAX_INLINE;
         let mut any = self.settle_expired(now_ms);
         // Only deliveries past their maximum age are claimed for a disabled handler, and those are settled now.
         if !self.handler.enabled {
@@ -238,13 +242,20 @@ impl Worker {
             if decision == BreakerDecision::Probe {
                 self.breaker.start_probe();
             }
-            let registered = Arc::clone(&self.handler);
             let clock = self.deps.clock.clone();
-            let cancellation = self.cancellation.clone();
+            let mut attempt = run_attempt(Arc::clone(&self.handler), claimed, clock, self.cancellation.clone()).boxed();
+            // A handler that has nothing to wait for needs no task. The time is bounded: meanwhile the worker does nothing
+            // else, and only one thread works for the handler.
+            if inline_until > Instant::now()
+                && let Some(finished) = attempt.as_mut().now_or_never()
+            {
+                self.settle_finished(finished);
+                continue;
+            }
             let finished = self.finished_sender.clone();
             self.attempt_tasks.spawn(async move {
                 // Fails only after the worker has given up waiting at shutdown.
-                let _ = finished.send(run_attempt(registered, claimed, clock, cancellation).await);
+                let _ = finished.send(attempt.await);
             });
         }
     }
