@@ -28,6 +28,8 @@ pub(super) struct OpenPlans(VecDeque<OpenPlan>);
 
 struct OpenPlan {
     plan: DeliveryPlan,
+    /// The events of the plan, while none of them has been attempted.
+    unattempted: Option<PlanBatch>,
     /// When it is stored at the latest.
     store_at: Instant,
 }
@@ -44,7 +46,7 @@ impl OpenPlans {
 
     /// Puts a plan back that could not be stored.
     pub(super) fn restore(&mut self, plan: DeliveryPlan) {
-        self.0.push_front(OpenPlan { plan, store_at: Instant::now() });
+        self.0.push_front(OpenPlan { plan, unattempted: None, store_at: Instant::now() });
     }
 
     pub(super) fn clear(&mut self) {
@@ -84,15 +86,24 @@ impl Worker {
             }
         };
         self.known.record_read(&read);
-        let Some(ReadPlan { mut plan, batch }) = read.plan else { return };
-        let mut store_at = Instant::now();
-        if let Some(batch) = batch.filter(|_| self.may_attempt_unstored())
-            && self.push_unstored(&mut plan, &batch)
-        {
-            store_at += MAX_WAIT;
-            self.start_attempts();
+        let Some(ReadPlan { plan, batch }) = read.plan else { return };
+        self.open_plans.0.push_back(OpenPlan { plan, unattempted: batch, store_at: Instant::now() });
+        self.attempt_open_plan();
+    }
+
+    /// Attempts the events of the first plan if nothing stands against it.
+    fn attempt_open_plan(&mut self) {
+        if !self.may_attempt_unstored() {
+            return;
         }
-        self.open_plans.0.push_back(OpenPlan { plan, store_at });
+        let Some(mut open) = self.open_plans.0.pop_front() else { return };
+        if let Some(batch) = open.unattempted.take()
+            && self.push_unstored(&mut open.plan, &batch)
+        {
+            open.store_at = Instant::now() + MAX_WAIT;
+        }
+        self.open_plans.0.push_front(open);
+        self.start_attempts();
     }
 
     /// Whether events may be attempted before their deliveries are stored: every earlier delivery of the handler has ended,
@@ -193,6 +204,8 @@ impl Worker {
 
     /// Stores the first plan, or waits for its attempts.
     pub(super) fn store_or_wait(&mut self) -> NextBatch {
+        // Not before: something may have been unfinished when the plan was read.
+        self.attempt_open_plan();
         match self.open_plans.store_at() {
             Some(store_at) if !self.is_plan_complete() => {
                 self.wait = Wait::Attempts;

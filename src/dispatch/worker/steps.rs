@@ -30,7 +30,7 @@ impl Worker {
     pub(super) fn start_step(&mut self) -> NextBatch {
         let is_read_due = self.wake_ups.has_changed() || self.known.needs_read();
         if !is_read_due || !self.open_plans.is_empty() {
-            return self.start_batch();
+            return self.store_or_wait();
         }
         if self.reading.is_none() {
             self.start_reading(None);
