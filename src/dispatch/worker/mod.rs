@@ -175,7 +175,7 @@ impl Worker {
                                 next = pause;
                             }
                         }
-                        Wait::Attempts if self.is_plan_complete() => next = self.start_batch(),
+                        Wait::Attempts if self.prefetch.is_idle() => next = self.store_or_wait(),
                         Wait::Attempts | Wait::Read | Wait::Store | Wait::Pause => {}
                     }
                 }

@@ -39,11 +39,6 @@ impl OpenPlans {
         self.0.is_empty()
     }
 
-    /// When the first plan is stored, at the latest.
-    pub(super) fn store_at(&self) -> Option<Instant> {
-        self.0.front().map(|open| open.store_at)
-    }
-
     /// Puts a plan back that could not be stored.
     pub(super) fn restore(&mut self, plan: DeliveryPlan) {
         self.0.push_front(OpenPlan { plan, unattempted: None, store_at: Instant::now() });
@@ -87,7 +82,8 @@ impl Worker {
         };
         self.known.record_read(&read);
         let Some(ReadPlan { plan, batch }) = read.plan else { return };
-        self.open_plans.0.push_back(OpenPlan { plan, unattempted: batch, store_at: Instant::now() });
+        let wait = if self.known.may_have_more() { MAX_WAIT } else { Duration::ZERO };
+        self.open_plans.0.push_back(OpenPlan { plan, unattempted: batch, store_at: Instant::now() + wait });
         self.attempt_open_plan();
     }
 
@@ -197,22 +193,25 @@ impl Worker {
         self.known.forget_position();
     }
 
-    /// Whether the first plan has waited for its attempts.
-    pub(super) fn is_plan_complete(&self) -> bool {
-        self.prefetch.is_idle() || self.open_plans.store_at().is_none_or(|store_at| store_at <= Instant::now())
-    }
-
-    /// Stores the first plan, or waits for its attempts.
+    /// Stores the first plan, or waits for its attempts. With a backlog the plan also waits a little for earlier deliveries
+    /// to end: were it stored now, its events could not be attempted before, and neither could those after it.
     pub(super) fn store_or_wait(&mut self) -> NextBatch {
         // Not before: something may have been unfinished when the plan was read.
         self.attempt_open_plan();
-        match self.open_plans.store_at() {
-            Some(store_at) if !self.is_plan_complete() => {
-                self.wait = Wait::Attempts;
-                pause_until(store_at)
-            }
-            _ => self.start_batch(),
+        let waiting = self.open_plans.0.front().filter(|open| Instant::now() < open.store_at);
+        let Some(OpenPlan { unattempted, store_at, .. }) = waiting else { return self.start_batch(true) };
+        let is_held = unattempted.is_some();
+        let can_end_earlier =
+            self.pacing.has_backlog || (self.prefetch.is_idle() && !self.unstored_settlements.is_empty());
+        if is_held && can_end_earlier {
+            return self.start_batch(false);
         }
+        if self.prefetch.is_idle() {
+            return self.start_batch(true);
+        }
+        let pause = pause_until(*store_at);
+        self.wait = Wait::Attempts;
+        pause
     }
 }
 

@@ -39,14 +39,15 @@ impl Worker {
         std::future::pending().boxed()
     }
 
-    pub(super) fn start_batch(&mut self) -> NextBatch {
+    /// Starts a store batch, which stores the first open plan or leaves it for later.
+    pub(super) fn start_batch(&mut self, stores_plan: bool) -> NextBatch {
         self.wait = Wait::Store;
         self.known.check_external_changes(&self.wake_ups);
         self.pacing.record_start(self.prefetch.is_idle());
         self.backpressure.start_step(self.deps.journal.appended_count());
         let now_ms = self.now_ms();
         let leases = self.leases_to_renew();
-        let plan = self.take_plan();
+        let plan = if stores_plan { self.take_plan() } else { None };
         if let Some(plan) = &plan
             && self.known.may_have_more()
             && self.open_plans.is_empty()
@@ -193,7 +194,7 @@ impl Worker {
             let read = super::wait_for_read(&mut self.reading).await;
             self.apply_read(read);
             self.finish_running().await;
-            let batch = self.start_batch().await;
+            let batch = self.start_batch(true).await;
             let made_progress = batch.is_some_and(|batch| self.apply_batch(batch).unwrap());
             self.finish_running().await;
             self.store_breaker_state().await;
