@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::delivery_log;
 use super::plan;
-use super::store_batch::MAX_ROWS_PER_BATCH;
 use crate::handlers::RegisteredHandler;
 use crate::storage::{DeliveryPlan, DeliveryQueue, HandlerId, PlanBatch, PlanToken, StoreError};
 
@@ -29,6 +28,8 @@ pub(super) struct EventRead {
     pub(super) registered: Arc<RegisteredHandler>,
     pub(super) handler_id: HandlerId,
     pub(super) position: PlanPosition,
+    /// Number of events read at one time.
+    pub(super) limit: usize,
 }
 
 /// The events that were read, and the deliveries that they become.
@@ -60,7 +61,7 @@ impl EventRead {
     pub(super) async fn run(self) -> Result<ReadEvents, StoreError> {
         let PlanPosition { token, reads_bodies, is_store_due } = self.position;
         let bodies = reads_bodies || self.registered.filter.needs_body();
-        let batch = self.queue.plan_batch_after(self.handler_id, token, MAX_ROWS_PER_BATCH, bodies).await?;
+        let batch = self.queue.plan_batch_after(self.handler_id, token, self.limit, bodies).await?;
         let Some(batch) = batch else {
             // After the last of the events, their position is stored.
             let unstored = token.filter(|token| !token.is_stored());
@@ -75,7 +76,7 @@ impl EventRead {
         }
         // With bodies, a batch can end before the limit of rows.
         let body_bytes: usize = batch.events.iter().filter_map(|(_, body)| body.as_ref()).map(Bytes::len).sum();
-        let may_have_more = batch.events.len() == MAX_ROWS_PER_BATCH || body_bytes >= MIN_BYTES_OF_FULL_BATCH;
+        let may_have_more = batch.events.len() == self.limit || body_bytes >= MIN_BYTES_OF_FULL_BATCH;
         let counts = PlannedCounts { events: batch.events.len(), deliveries: deliveries.len(), may_have_more };
         let token = batch.token;
         let is_stored = !deliveries.is_empty() || is_store_due;

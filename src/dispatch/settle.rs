@@ -17,6 +17,7 @@ impl Worker {
     pub(super) fn settle_attempt(&mut self, finished: FinishedAttempt) {
         let FinishedAttempt { claimed, outcome, health, record, call } = finished;
         let now_ms = self.now_ms();
+        self.merges_calls |= call.is_some();
         self.prefetch.finish_attempt(&claimed);
         self.counts.record_attempt_duration(record.duration_ms.unsigned_abs());
         let body_unread = claimed.event.body.is_err();

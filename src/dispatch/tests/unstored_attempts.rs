@@ -33,6 +33,9 @@ impl EventHandler for RecordingHandler {
         if body.starts_with("slow") {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        if body.starts_with("wait") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         if body.starts_with("fail") { Outcome::retry("refused").into() } else { Outcome::Done.into() }
     }
 }
@@ -65,18 +68,21 @@ impl Fixture {
             is_only_receiver: true,
         });
         let handler = RecordingHandler::default();
-        let registered = RegisteredHandler::new("crm", Filter::all(), Arc::new(handler.clone()));
-        let mut registry = HandlerRegistry::default();
-        registry.register(registered.clone()).unwrap();
-        workers.register_handlers(&registry).await.unwrap();
-        workers.start(registered);
         let ids = EventIdGenerator::default();
         let fixture = Self { store, faults, handler, workers, supervisor, ids, _folder: folder };
+        let mut registry = HandlerRegistry::default();
+        registry.register(fixture.registered()).unwrap();
+        fixture.workers.register_handlers(&registry).await.unwrap();
+        fixture.workers.start(fixture.registered());
         fixture.append(&[("call_0", "first")]).await;
         fixture.wait_for(|rows| rows.len() == 1 && rows[0].state == DeliveryState::Succeeded).await;
         fixture.faults.plans.lock().unwrap().clear();
         fixture.handler.0.lock().unwrap().clear();
         fixture
+    }
+
+    fn registered(&self) -> RegisteredHandler {
+        RegisteredHandler::new("crm", Filter::all(), Arc::new(self.handler.clone()))
     }
 
     /// Appends events with these calls and bodies in one transaction.
@@ -189,5 +195,26 @@ async fn a_worker_that_stops_stores_what_it_has_begun() {
     let rows = fixture.wait_for(all_succeeded(2)).await;
     assert_eq!(rows[1].attempts, 1);
     assert_eq!(fixture.attempts(), ["slow"]);
+    fixture.stop().await;
+}
+
+/// Begins with deliveries that are stored first, because the worker knows nothing yet; it must not stay with that.
+#[tokio::test]
+async fn a_backlog_is_attempted_before_it_is_stored() {
+    let fixture = Fixture::start().await;
+    fixture.workers.stop("crm");
+    let names: Vec<_> = (0..2_000).map(|number| (format!("call_{number}"), format!("wait {number}"))).collect();
+    let events: Vec<_> = names.iter().map(|(call, body)| (call.as_str(), body.as_str())).collect();
+    fixture.append(&events).await;
+    fixture.workers.start(fixture.registered());
+    let ended = async {
+        while fixture.attempts().len() < events.len() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the backlog is not delivered");
+    let planned = fixture.planned();
+    let early = planned.iter().filter(|planned| planned.progress != PlannedProgress::Waiting).count();
+    assert!(early > planned.len() / 2, "{early} of {} were attempted before they were stored", planned.len());
     fixture.stop().await;
 }

@@ -113,6 +113,8 @@ pub(super) struct Worker {
     finished_sender: mpsc::UnboundedSender<FinishedAttempt>,
     finished_receiver: mpsc::UnboundedReceiver<FinishedAttempt>,
     pub(super) unstored_settlements: Vec<SettledDelivery>,
+    /// Whether its deliveries change rows of calls, which takes the store several times as long.
+    pub(super) merges_calls: bool,
 }
 
 impl Worker {
@@ -154,6 +156,7 @@ impl Worker {
             finished_sender,
             finished_receiver,
             unstored_settlements: Vec::new(),
+            merges_calls: false,
             deps: dispatch,
             handler: Arc::new(registered),
         }

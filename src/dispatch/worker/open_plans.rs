@@ -13,7 +13,7 @@ use super::{NextBatch, Wait, Worker, pause_until};
 use crate::config::DeliveryOrdering;
 use crate::dispatch::event_read::{EventRead, ReadEvents, ReadPlan};
 use crate::dispatch::lease::LeaseTimer;
-use crate::dispatch::store_batch::StoredPlan;
+use crate::dispatch::store_batch::{MAX_ROWS_PER_BATCH, StoredPlan};
 use crate::storage::{
     ClaimRoom, ClaimedDelivery, DeliveryPlan, LeaseToken, PlanBatch, PlanToken, PlannedProgress, Settlement,
     StoreError, StoredEvent,
@@ -21,6 +21,8 @@ use crate::storage::{
 
 /// How long a plan waits for the attempts of its events. After that the deliveries are stored as running.
 const MAX_WAIT: Duration = Duration::from_millis(20);
+/// The same while the journal has further events: the attempts of a full plan take longer.
+const MAX_WAIT_WITH_BACKLOG: Duration = Duration::from_millis(100);
 
 /// In the order of the journal. At most two: one that could not be stored, and the one that was read meanwhile.
 #[derive(Default)]
@@ -65,6 +67,7 @@ impl Worker {
             registered: self.handler.clone(),
             handler_id: self.handler_id,
             position: self.known.position(after, self.has_prefetch_room()),
+            limit: if self.merges_calls { MAX_ROWS_PER_BATCH / 2 } else { MAX_ROWS_PER_BATCH },
         };
         self.reading = Some(Box::pin(read.run()));
     }
@@ -82,7 +85,7 @@ impl Worker {
         };
         self.known.record_read(&read);
         let Some(ReadPlan { plan, batch }) = read.plan else { return };
-        let wait = if self.known.may_have_more() { MAX_WAIT } else { Duration::ZERO };
+        let wait = if self.known.may_have_more() { MAX_WAIT_WITH_BACKLOG } else { Duration::ZERO };
         self.open_plans.0.push_back(OpenPlan { plan, unattempted: batch, store_at: Instant::now() + wait });
         self.attempt_open_plan();
     }
@@ -96,7 +99,8 @@ impl Worker {
         if let Some(batch) = open.unattempted.take()
             && self.push_unstored(&mut open.plan, &batch)
         {
-            open.store_at = Instant::now() + MAX_WAIT;
+            let wait = if self.known.may_have_more() { MAX_WAIT_WITH_BACKLOG } else { MAX_WAIT };
+            open.store_at = Instant::now() + wait;
         }
         self.open_plans.0.push_front(open);
         self.start_attempts();

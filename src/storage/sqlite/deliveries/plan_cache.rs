@@ -33,7 +33,7 @@ impl CachedBatch {
     fn answers(&self, other: &PlanRead) -> bool {
         let reached_end = self.events.len() < self.read.limit;
         self.read.after == other.after
-            && self.read.limit == other.limit
+            && (self.read.limit == other.limit || (reached_end && self.events.len() < other.limit))
             && (self.read.bodies || !other.bodies)
             && (!reached_end || self.read.changes == other.changes)
     }
