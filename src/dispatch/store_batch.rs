@@ -89,7 +89,7 @@ pub(super) struct LeaseRenewal {
     pub(super) lost: Vec<LeaseToken>,
 }
 
-/// What became of a plan.
+/// The outcome of storing a plan.
 pub(super) enum StoredPlan {
     Stored(PlanToken),
     /// Others have planned its events.

@@ -177,7 +177,7 @@ impl Worker {
         Some(plan)
     }
 
-    /// Takes over what became of the plan in a store batch.
+    /// Takes over whether a store batch has stored its plan.
     pub(super) fn apply_plan(&mut self, plan: Option<StoredPlan>) {
         self.stores_ended_only = true;
         match plan {
