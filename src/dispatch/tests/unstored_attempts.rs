@@ -1,5 +1,6 @@
 //! Events that are attempted before their deliveries are stored.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -209,10 +210,22 @@ async fn a_backlog_is_attempted_before_it_is_stored() {
     fixture.workers.start(fixture.registered());
     let ended = async {
         while fixture.attempts().len() < events.len() {
+            if (500..1_000).contains(&fixture.attempts().len()) && fixture.faults.updates.load(Ordering::Relaxed) == 0 {
+                fixture.faults.updates.store(2, Ordering::Relaxed);
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the backlog is not delivered");
+    let succeeded = async {
+        while fixture.store.list_backlogs(10_000, 0).await.unwrap()[0].behind > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), succeeded).await.expect("the results are not stored");
+    let attempts = fixture.attempts();
+    let distinct: BTreeSet<_> = attempts.iter().collect();
+    assert_eq!((attempts.len(), distinct.len()), (2_000, 2_000), "each event is attempted once");
     let planned = fixture.planned();
     let early = planned.iter().filter(|planned| planned.progress != PlannedProgress::Waiting).count();
     assert!(early > planned.len() / 2, "{early} of {} were attempted before they were stored", planned.len());

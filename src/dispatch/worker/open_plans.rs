@@ -15,8 +15,8 @@ use crate::dispatch::event_read::{EventRead, ReadEvents, ReadPlan};
 use crate::dispatch::lease::LeaseTimer;
 use crate::dispatch::store_batch::{MAX_ROWS_PER_BATCH, StoredPlan};
 use crate::storage::{
-    ClaimRoom, ClaimedDelivery, DeliveryPlan, LeaseToken, PlanBatch, PlanToken, PlannedProgress, Settlement,
-    StoreError, StoredEvent,
+    ClaimRoom, ClaimedDelivery, DeliveryPlan, LeaseToken, PlanBatch, PlanToken, PlannedProgress, SettledDelivery,
+    Settlement, StoreError, StoredEvent,
 };
 
 /// How long a plan waits for the attempts of its events. After that the deliveries are stored as running.
@@ -175,6 +175,18 @@ impl Worker {
             PlannedProgress::Running(_) => false,
         });
         Some(plan)
+    }
+
+    /// The settlements for the next store batch. Those of an open plan are stored with it: until then the deliveries have no
+    /// row that could be settled.
+    pub(super) fn take_settlements(&mut self) -> Vec<SettledDelivery> {
+        let without_row = self.leases_without_row();
+        let (waiting, mut settled): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unstored_settlements)
+            .into_iter()
+            .partition(|settled| without_row.contains(&settled.lease));
+        self.unstored_settlements = waiting;
+        self.unstored_settlements.extend(settled.drain(MAX_ROWS_PER_BATCH.min(settled.len())..));
+        settled
     }
 
     /// Takes over whether a store batch has stored its plan.

@@ -12,7 +12,7 @@ use crate::dispatch::breaker::BreakerDecision;
 use crate::dispatch::delivery_log;
 use crate::dispatch::lease::LeaseTimer;
 use crate::dispatch::plan;
-use crate::dispatch::store_batch::{MAX_ROWS_PER_BATCH, StoreBatch, StoreBatchResult};
+use crate::dispatch::store_batch::{StoreBatch, StoreBatchResult};
 use crate::storage::StoreError;
 
 /// Pause after the store returned an error.
@@ -59,7 +59,7 @@ impl Worker {
             && self.stores_ended_only
             && self.unstored_settlements.is_empty()
             && !self.known.may_have_more();
-        let settled_count = MAX_ROWS_PER_BATCH.min(self.unstored_settlements.len());
+        let settled = self.take_settlements();
         let upkeep = self.upkeep.due_tasks(now_ms);
         if !upkeep.is_empty() {
             self.known.forget_due();
@@ -71,7 +71,7 @@ impl Worker {
             leases,
             lease_until_ms: LeaseTimer::end_ms(now_ms),
             upkeep,
-            settled: self.unstored_settlements.drain(..settled_count).collect(),
+            settled,
             claim: self.build_claim(),
             plan,
             is_deferrable,
