@@ -213,14 +213,15 @@ impl Worker {
 
     /// Starts attempts while there are permits. Returns whether anything was started, settled or released.
     fn start_attempts(&mut self) -> bool {
-        let now_ms = self.now_ms();
         let inline_until = Instant::now() + MAX_INLINE;
-        let mut any = self.settle_expired(now_ms);
+        let mut any = self.settle_expired(self.now_ms());
         // Only deliveries past their maximum age are claimed for a disabled handler, and those are settled now.
         if !self.handler.enabled {
             return self.release_queued() || any;
         }
         loop {
+            // Not once for all: an attempt that ended within this loop may have opened the breaker.
+            let now_ms = self.now_ms();
             let decision = self.breaker.check(now_ms);
             let concurrency = match decision {
                 BreakerDecision::Allow => usize::from(self.handler.delivery.concurrency),
