@@ -97,7 +97,11 @@ fn main() -> ExitCode {
 fn run(args: &ScaleArgs) -> Result<(), BenchError> {
     let mut temporary = tempfile::Builder::new().prefix("retell-webhook-scale-").tempdir()?;
     temporary.disable_cleanup(args.keep && args.dir.is_none());
-    let folder = args.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
+    // Absolute, because the receiver and the commands run in this folder.
+    let folder = match &args.dir {
+        Some(dir) => std::path::absolute(dir)?,
+        None => temporary.path().to_owned(),
+    };
     std::fs::create_dir_all(&folder)?;
     let mut report = serde_json::Map::new();
     let build = receiver::build_path(args.server_bin.as_deref())?;
