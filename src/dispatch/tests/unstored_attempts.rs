@@ -209,10 +209,11 @@ async fn a_backlog_is_attempted_before_it_is_stored() {
     fixture.append(&events).await;
     fixture.workers.start(fixture.registered());
     let ended = async {
+        while fixture.attempts().len() < 500 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        fixture.faults.updates.store(2, Ordering::Relaxed);
         while fixture.attempts().len() < events.len() {
-            if (500..1_000).contains(&fixture.attempts().len()) && fixture.faults.updates.load(Ordering::Relaxed) == 0 {
-                fixture.faults.updates.store(2, Ordering::Relaxed);
-            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

@@ -1,6 +1,7 @@
 //! Statistics of attempts are those of the recorded attempts, whatever happened to deliveries and events.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -11,8 +12,9 @@ use crate::storage::sqlite::operator::OperatorRemoval;
 use crate::storage::sqlite::wal::SyncState;
 use crate::storage::{
     AttemptRecord, ClaimRequest, ClaimedDelivery, CompanyScope, CompanyStore, DataSubject, DeliveryAdmin,
-    DeliveryChange, DeliveryFilter, DeliveryQueue, HandlerRow, Journal, NewEvent, PlannedDelivery, PurgeBatch,
-    PurgeCursor, RetentionKind, RetentionStore, SettledDelivery, Settlement,
+    DeliveryChange, DeliveryFilter, DeliveryPlan, DeliveryQueue, HandlerRow, Journal, LeaseToken, NewEvent,
+    PlanOutcome, PlannedDelivery, PlannedProgress, PurgeBatch, PurgeCursor, QueueUpdate, RetentionKind, RetentionStore,
+    Seq, SettledDelivery, Settlement,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -35,8 +37,9 @@ enum EndOfAttempt {
 
 #[derive(Clone, Debug)]
 enum Change {
-    /// An event of this company and call, which both handlers get.
-    Append(i64, u8),
+    /// An event of this company and call, which both handlers get. With an end it is attempted before its deliveries are
+    /// stored.
+    Append(i64, u8, Option<EndOfAttempt>),
     /// All due deliveries of a handler are attempted; the ends are used in turn.
     Attempt(i64, Vec<EndOfAttempt>, i64),
     Bulk(DeliveryChange),
@@ -63,7 +66,8 @@ fn any_change() -> impl Strategy<Value = Change> {
         Just(RetentionKind::Calls)
     ];
     prop_oneof![
-        3 => (1..3_i64, 1..4_u8).prop_map(|(company, call)| Change::Append(company, call)),
+        3 => (1..3_i64, 1..4_u8, proptest::option::of(end.clone()))
+            .prop_map(|(company, call, end)| Change::Append(company, call, end)),
         4 => (1..3_i64, proptest::collection::vec(end, 1..4), 0..40_000_i64)
             .prop_map(|(handler, ends, duration_ms)| Change::Attempt(handler, ends, duration_ms)),
         2 => change.prop_map(Change::Bulk),
@@ -96,7 +100,7 @@ impl AttemptFixture {
         // About ten changes a day, at uneven times of the day.
         self.now_ms += 7_919_000;
         match change {
-            Change::Append(company, call) => self.append(*company, *call).await,
+            Change::Append(company, call, end) => self.append(*company, *call, *end).await,
             Change::Attempt(handler, ends, duration_ms) => self.attempt(*handler, ends, *duration_ms).await,
             Change::Bulk(change) => self.change_all(*change).await,
             Change::Purge(kind, days) => self.purge(*kind, *days).await,
@@ -108,7 +112,7 @@ impl AttemptFixture {
         }
     }
 
-    async fn append(&self, company: i64, call: u8) {
+    async fn append(&self, company: i64, call: u8, end: Option<EndOfAttempt>) {
         let id = self.ids.next_id(self.now_ms);
         let body = Bytes::from(format!("body {id}"));
         let event = NewEvent {
@@ -120,8 +124,19 @@ impl AttemptFixture {
         for handler in 1..=2 {
             let handler = HandlerId(handler);
             let batch = self.base.store.next_plan_batch(handler, 100, false).await.unwrap().unwrap();
-            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery::new(event.seq));
-            self.base.store.plan_deliveries(handler, batch.token, planned.collect(), self.now_ms).await.unwrap();
+            let deliveries = batch.events.iter().map(|(event, _)| {
+                let mut planned = PlannedDelivery::new(event.seq);
+                if let Some(end) = end {
+                    let settled = self.settle((event.seq, batch.lease(event.seq)), 1, end, 20);
+                    planned.progress = PlannedProgress::Ended(Box::new(settled));
+                }
+                planned
+            });
+            let deliveries = deliveries.collect();
+            let plan = DeliveryPlan { token: batch.token, deliveries, events: batch.events, lease_until_ms: 0 };
+            let update = QueueUpdate { now_ms: self.now_ms, plan: Some(plan), ..QueueUpdate::default() };
+            let outcome = self.base.store.update_queue(handler, Arc::new(update)).await.unwrap();
+            assert_eq!(outcome.planned.unwrap(), Some(PlanOutcome::Planned));
         }
     }
 
@@ -140,14 +155,23 @@ impl AttemptFixture {
         };
         let claimed = self.base.store.claim_deliveries(handler, claim).await.unwrap();
         let ends = ends.iter().cycle();
-        let settled: Vec<_> =
-            claimed.iter().zip(ends).map(|(claimed, end)| self.settle(claimed, *end, duration_ms)).collect();
+        let settle = |(claimed, end): (&ClaimedDelivery, &EndOfAttempt)| {
+            let delivery = (claimed.event.summary.seq, claimed.lease);
+            self.settle(delivery, claimed.previous_attempts + 1, *end, duration_ms)
+        };
+        let settled: Vec<_> = claimed.iter().zip(ends).map(settle).collect();
         // A settlement that is sent again changes nothing.
         self.base.store.settle_deliveries(handler, settled.clone(), self.now_ms).await.unwrap();
         self.base.store.settle_deliveries(handler, settled, self.now_ms).await.unwrap();
     }
 
-    fn settle(&self, claimed: &ClaimedDelivery, end: EndOfAttempt, duration_ms: i64) -> SettledDelivery {
+    fn settle(
+        &self,
+        (seq, lease): (Seq, LeaseToken),
+        attempt: u32,
+        end: EndOfAttempt,
+        duration_ms: i64,
+    ) -> SettledDelivery {
         let error = || "no answer to +12025550143".to_owned();
         let (outcome, settlement) = match end {
             EndOfAttempt::Done | EndOfAttempt::DoneWithAnswer => (AttemptOutcome::Done, Settlement::Succeeded),
@@ -160,7 +184,7 @@ impl AttemptFixture {
         };
         let has_text = !matches!(end, EndOfAttempt::Done);
         let attempt = AttemptRecord {
-            attempt: claimed.previous_attempts + 1,
+            attempt,
             started_at_ms: self.now_ms - duration_ms,
             duration_ms,
             outcome,
@@ -169,12 +193,8 @@ impl AttemptFixture {
             answer: has_text.then(|| "thanks, +12025550143".to_owned()),
         };
         SettledDelivery {
-            seq: claimed.event.summary.seq,
-            lease: claimed.lease,
             attempt: (!matches!(end, EndOfAttempt::Released)).then_some(attempt),
-            settlement,
-            body_unread: false,
-            call: None,
+            ..SettledDelivery::without_attempt(seq, lease, settlement)
         }
     }
 
