@@ -16,11 +16,12 @@ use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::config::StorageUrl;
 use crate::dispatch::tests::faulty_queue::{FaultyQueue, QueueFaults};
+use crate::dispatch::tests::wait_for_deliveries;
 use crate::dispatch::{DispatchDeps, Workers};
 use crate::handlers::{AttemptResult, Context, EventHandler, Filter, HandlerRegistry, Outcome, RegisteredHandler};
 use crate::storage::{
-    self, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, DeliveryFilter, DeliveryQueue, DeliveryRow, DeliveryState,
-    EventSummary, HandlerId, HandlerRow, NewEvent, Role, SettledDelivery, Settlement, Store,
+    self, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, DeliveryQueue, DeliveryRow, DeliveryState, EventSummary,
+    HandlerId, HandlerRow, NewEvent, Role, SettledDelivery, Settlement, Store,
 };
 use crate::telemetry::deliveries::DeliveryMetrics;
 
@@ -117,19 +118,8 @@ impl LeaseFixture {
         self.metrics.for_handler(HANDLER).late_settlements.load(Ordering::Relaxed)
     }
 
-    /// Waits until the deliveries, oldest event first, satisfy `condition`.
     async fn wait_for(&self, condition: impl Fn(&[DeliveryRow]) -> bool) -> Vec<DeliveryRow> {
-        let poll = async {
-            loop {
-                let mut rows = self.store.list_deliveries(DeliveryFilter::default(), 10, None).await.unwrap().rows;
-                rows.reverse();
-                if condition(&rows) {
-                    return rows;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), poll).await.expect("the deliveries do not change as expected")
+        wait_for_deliveries(&*self.store, condition).await
     }
 
     /// Waits until the leases of all running deliveries end at this time after the start.
