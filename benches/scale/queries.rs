@@ -66,7 +66,7 @@ const QUERIES: &[&str] = &[
     "rejected list",
     "appointments list",
     "companies list",
-    "replay --handler call_store --since 10m --dry-run",
+    "replay --handler call_store --since 6h --dry-run",
     "replay --all --dry-run",
     "erase --call CALL --dry-run",
 ];
