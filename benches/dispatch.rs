@@ -26,10 +26,14 @@ use retell_webhook::Secret;
 use retell_webhook::internals::EventIdGenerator;
 use retell_webhook::internals::ProcessStats;
 use retell_webhook::internals::Supervisor;
+use retell_webhook::internals::build_runtime;
 use retell_webhook::internals::{BreakerState, DEFAULT_COMPANY_ID, HandlerRow, NewEvent};
 use retell_webhook::internals::{Role, Store, open_store};
 use retell_webhook::{Context, Event, EventHandler, Outcome, Receiver, async_trait};
 use retell_webhook::{HandlerKind, HandlerSettings, Settings};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SINK_THREAD: &str = "sink";
 
@@ -61,9 +65,11 @@ impl EventHandler for NoopHandler {
     }
 }
 
-#[tokio::main]
-async fn main() {
-    let args = DispatchArgs::parse();
+fn main() {
+    build_runtime().unwrap().block_on(measure(DispatchArgs::parse()));
+}
+
+async fn measure(args: DispatchArgs) {
     let folder = tempfile::tempdir().unwrap();
     let sink = start_destination_server();
     let (settings, names) = handler_settings(&args.handler, &sink);

@@ -10,6 +10,9 @@ use retell_webhook::event::EventIdentifiers;
 use retell_webhook::internals::{DEFAULT_COMPANY_ID, IdentityKey, NewEvent};
 use retell_webhook::{ApiKey, Event, EventId, Secret, Signature, Verifier};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PAYLOADS: [(&str, &str); 3] = [
     ("0.5 kB", "01_call_started_phone_inbound_small.json"),
     ("9 kB", "03_call_ended_phone_outbound_medium.json"),

@@ -123,7 +123,7 @@ pub use storage::{StoreError, StoreErrorKind};
 #[doc(hidden)]
 #[cfg(feature = "receiver")]
 pub mod internals {
-    pub use crate::app::{ConnectionPolicy, serve};
+    pub use crate::app::{ConnectionPolicy, build_runtime, serve};
     pub use crate::base::id::{EventIdGenerator, random_hex};
     pub use crate::base::supervise::Supervisor;
     #[cfg(feature = "cli")]
