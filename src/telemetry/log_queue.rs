@@ -17,7 +17,7 @@ pub(super) const MAX_QUEUED_LINES: usize = 16_384;
 /// Maximum size of the queued lines, with the same effect.
 const MAX_QUEUED_BYTES: usize = 8 * 1024 * 1024;
 /// How long lines are collected.
-const LINGER: Duration = Duration::from_millis(20);
+const LINGER: Duration = Duration::from_millis(100);
 /// How long the end of the program waits for an output that stalls.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -81,13 +81,15 @@ impl ReceiverProcess {
         format!("http://{}", self.address)
     }
 
+    /// The output up to now. The receiver collects log lines for a moment before it writes them.
     pub fn output(&self) -> String {
+        std::thread::sleep(Duration::from_millis(200));
         self.output.text()
     }
 
     /// Waits until the output contains `text`.
     pub fn wait_for_output(&self, text: &str) -> bool {
-        wait_until(Duration::from_secs(10), || self.output().contains(text))
+        wait_until(Duration::from_secs(10), || self.output.text().contains(text))
     }
 
     /// Posts `body` with a valid signature.
