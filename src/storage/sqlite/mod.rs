@@ -56,6 +56,7 @@ use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
 use self::wal::SyncState;
+use self::writer::recent_events::StagedEvents;
 use self::writer::{StoreWriter, WriterContext};
 use super::{StoreChanges, StoreError};
 use crate::base::supervise::Supervisor;
@@ -111,12 +112,12 @@ impl SqliteStore {
         let ledger = ledger::open_ledger(url, &conn)?;
         let changes = watch::Sender::new(StoreChanges::default());
         let context = writer_context(url, conn, recent_keys, bodies, sync.clone(), Arc::clone(&files), changes.clone());
+        let plan_cache = Arc::new(PlanCache::new(context.staged_events.recent()));
         let writer = StoreWriter::start(context, identity_key, lock, supervisor)?;
         // The readers attach the ledger and run on the migrated schema, so they are opened after both.
         let ledger = LedgerWriter::start(url, ledger, &sync, supervisor)?;
         let readers = ReaderPool::start(url, READER_THREADS, &sync, supervisor)?;
         let live_readers = Some(ReaderPool::start(url, 1, &sync, supervisor)?);
-        let plan_cache = Arc::default();
         let watched = WatchedFiles::new(&files, ledger.files(), &writer, &plan_cache);
         file_watch::start(url, &changes, watched, supervisor)?;
         wal::checkpoint::start(url, &writer, &sync, &files, supervisor)?;
@@ -179,12 +180,6 @@ impl SqliteStore {
         Ok(Self { operator, ..Self::open_read_only(url, supervisor)? })
     }
 
-    /// The number of changes so far.
-    fn count_changes(&self) -> u64 {
-        let StoreChanges { appended, external } = *self.changes.borrow();
-        appended + external
-    }
-
     fn next_claim_number(&self) -> i64 {
         self.claim_number.fetch_add(1, Ordering::Relaxed)
     }
@@ -225,6 +220,7 @@ fn writer_context(
         bodies,
         transaction_begun: false,
         appended_events: 0,
+        staged_events: StagedEvents::default(),
         data_version: None,
         changes,
     }

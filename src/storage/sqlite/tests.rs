@@ -234,3 +234,37 @@ async fn an_outdated_ledger_is_to_be_moved_away() {
     }
     assert!(open::open_ledger(&url).is_ok());
 }
+
+#[tokio::test]
+async fn an_event_kept_in_memory_equals_the_stored_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = open(folder.path(), &supervisor);
+    let complete = NewEvent {
+        agent_id: Some("agent_1".into()),
+        dedupe_discriminator: Some("a".into()),
+        source: Some("192.0.2.7".into()),
+        content_type: Some("application/json".into()),
+        query: Some("company=acme".into()),
+        signature: Some(format!("v=1790000000000,d={}", "a1".repeat(32))),
+        key_fingerprint: Some("0a1b2c3d".into()),
+        origin: EventOrigin::Import,
+        ..event(1, b"complete")
+    };
+    let revision = event(2, b"revision");
+    let unparsed = NewEvent { unparsed: true, kind: None, call_id: None, ..event(3, b"unparsed") };
+    let events = [complete, event(4, b"first"), revision, unparsed];
+    for event in &events {
+        store.append(event.clone()).await.unwrap();
+    }
+    let recent = store.plan_cache.recent();
+    for after in 0..=4 {
+        let stored =
+            store.readers.read(move |reader| deliveries::list_events_after(reader, after, 10, true)).await.unwrap();
+        assert_eq!(stored.len(), usize::try_from(4 - after).unwrap());
+        match recent.list_after(after, 10, true, 0) {
+            Some(kept) => assert_eq!(kept, stored, "after {after}"),
+            None => assert!(after < 3, "the revision is read from the database"),
+        }
+    }
+}

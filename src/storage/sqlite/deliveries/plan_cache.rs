@@ -1,10 +1,12 @@
 //! The latest events that were read for planning, shared by the handlers that are at the same position in the journal.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use crate::storage::{PlanEvents, StoreError};
+use crate::storage::sqlite::writer::recent_events::RecentEvents;
+use crate::storage::{PlanEvents, StoreChanges, StoreError};
 
 /// How long events are kept. They hold personal data, which may be erased meanwhile.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -17,8 +19,8 @@ pub(in crate::storage::sqlite) struct PlanRead {
     pub(in crate::storage::sqlite) after: i64,
     pub(in crate::storage::sqlite) limit: usize,
     pub(in crate::storage::sqlite) bodies: bool,
-    /// The number of changes of the store before the read.
-    pub(in crate::storage::sqlite) changes: u64,
+    /// The changes of the store before the read.
+    pub(in crate::storage::sqlite) changes: StoreChanges,
 }
 
 struct CachedBatch {
@@ -40,22 +42,38 @@ impl CachedBatch {
 }
 
 #[derive(Default)]
-pub(in crate::storage::sqlite) struct PlanCache(Mutex<Vec<CachedBatch>>);
+pub(in crate::storage::sqlite) struct PlanCache {
+    batches: Mutex<Vec<CachedBatch>>,
+    recent: Arc<RecentEvents>,
+}
 
 impl PlanCache {
-    /// The events of `read`: those of an earlier read, or else what `load` returns. Reads wait for each other, so that
+    pub(in crate::storage::sqlite) fn new(recent: Arc<RecentEvents>) -> Self {
+        Self { recent, ..Self::default() }
+    }
+
+    #[cfg(test)]
+    pub(in crate::storage::sqlite) fn recent(&self) -> &RecentEvents {
+        &self.recent
+    }
+
+    /// The events of `read`: those of an earlier read or in memory, or else what `load` returns. Reads wait for each other, so that
     /// handlers that are woken together share one.
     pub(in crate::storage::sqlite) async fn get(
         &self,
         read: PlanRead,
         load: impl Future<Output = Result<PlanEvents, StoreError>>,
     ) -> Result<PlanEvents, StoreError> {
-        let mut batches = self.0.lock().await;
+        let mut batches = self.batches.lock().await;
         batches.retain(|batch| batch.read_at.elapsed() < MAX_AGE);
         if let Some(batch) = batches.iter().find(|batch| batch.answers(&read)) {
             return Ok(PlanEvents::clone(&batch.events));
         }
-        let events = load.await?;
+        let kept = self.recent.list_after(read.after, read.limit, read.bodies, read.changes.external);
+        let events = match kept {
+            Some(events) => events,
+            None => load.await?,
+        };
         if batches.len() == MAX_BATCHES {
             batches.remove(0);
         }
@@ -63,9 +81,10 @@ impl PlanCache {
         Ok(events)
     }
 
-    /// Drops batches that are too old.
+    /// Drops events that are too old.
     pub(in crate::storage::sqlite) fn expire(&self) {
-        if let Ok(mut batches) = self.0.try_lock() {
+        self.recent.expire();
+        if let Ok(mut batches) = self.batches.try_lock() {
             batches.retain(|batch| batch.read_at.elapsed() < MAX_AGE);
         }
     }

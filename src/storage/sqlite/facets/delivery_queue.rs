@@ -39,9 +39,8 @@ impl DeliveryQueue for SqliteStore {
             }
         };
         // Counted before the read: a change during it makes the next one read again.
-        let read = PlanRead { after: token.through, limit, bodies, changes: self.count_changes() };
-        let load =
-            self.readers.read(move |reader| deliveries::list_events_after(reader, read.after, read.limit, read.bodies));
+        let read = PlanRead { after: token.through, limit, bodies, changes: *self.changes.borrow() };
+        let load = self.readers.read(move |reader| deliveries::list_events_after(reader, read.after, limit, bodies));
         let events = self.plan_cache.get(read, load).await?;
         let Some((last, _)) = events.last() else { return Ok(None) };
         let token = PlanToken { from: token.from, through: last.seq.0 };

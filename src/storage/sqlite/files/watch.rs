@@ -18,10 +18,8 @@ use crate::storage::sqlite::writer::StoreWriter;
 use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{StoreChanges, StoreError};
 
-/// How long a change by another process goes unnoticed at most.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// Intervals between two checks of the files. While events arrive, they are checked at every commit.
-const INTERVALS_PER_FILE_CHECK: u32 = 2;
+/// How long a change by another process goes unnoticed at most, and a file that differs while no events arrive.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files that are compared with their paths.
 pub(in crate::storage::sqlite) struct WatchedFiles {
@@ -65,28 +63,25 @@ pub(in crate::storage::sqlite) fn start(
     let stop = supervisor.clone();
     supervisor
         .spawn_thread("store-watch", move || {
-            let mut last_version = data_version(&conn).ok();
+            let mut seen_version = data_version(&conn).ok();
             let mut last_transactions = files.writer.status.transactions.load(Ordering::Relaxed);
-            let mut intervals = 0_u32;
+            let mut is_writer_due = false;
             while !stop.is_stopping() {
                 std::thread::sleep(INTERVAL);
                 files.plan_cache.expire();
                 let version = data_version(&conn).ok();
                 let transactions = files.writer.status.transactions.load(Ordering::Relaxed);
-                if version != last_version {
-                    last_version = version;
-                    if transactions == last_transactions {
-                        changes.send_modify(|changes| changes.external += 1);
-                        files.writer.status.checkpoint_thread.wake();
-                    } else {
-                        files.writer.wake();
-                    }
+                let is_writer_idle = transactions == last_transactions;
+                if version != seen_version && is_writer_idle {
+                    changes.send_modify(|changes| changes.external += 1);
+                    files.writer.status.checkpoint_thread.wake();
+                } else if is_writer_due && is_writer_idle {
+                    files.writer.wake();
                 }
-                last_transactions = transactions;
-                intervals = intervals.wrapping_add(1);
-                if intervals.is_multiple_of(INTERVALS_PER_FILE_CHECK) {
-                    files.check();
-                }
+                // The writer has committed, and maybe others as well, which it notices at its next transaction.
+                is_writer_due = version != seen_version && !is_writer_idle;
+                (seen_version, last_transactions) = (version, transactions);
+                files.check();
             }
         })
         .map_err(|error| StoreError::unusable(format!("cannot start the thread store-watch: {error}")))

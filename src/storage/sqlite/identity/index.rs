@@ -25,9 +25,9 @@ const BATCH_KEYS_WHEN_BEHIND: usize = 2_048;
 const EVICTION_BATCH_KEYS: usize = 4_096;
 /// Keys read in one go for the filter, so that other reads and writes wait less than a millisecond for it.
 const KEYS_PER_READ: i64 = 5_000;
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Consecutive checks without a transaction after which the store counts as idle and all recent keys are flushed.
-const IDLE_CHECKS: u32 = 3;
+const IDLE_CHECKS: u32 = 2;
 
 /// Rebuilds the recent keys from the end of the journal, which the index does not cover yet.
 pub(in crate::storage::sqlite) fn load_recent_keys(

@@ -27,8 +27,8 @@ use crate::storage::{StoreError, StoreErrorKind};
 
 /// Pause between two syncs: a power cut can lose the writes of about this long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the sync thread waits without a write before it looks whether the service stops.
-const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the sync thread waits without a write before it looks whether the service stops, unless the ledger is closed.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// Syncs per checkpoint. Rare, because the first write after a checkpoint starts the log over and waits for the disk.
 const SYNCS_PER_CHECKPOINT: u32 = 100;
 
@@ -108,7 +108,9 @@ impl LedgerWriter {
             checkpoint::empty_wal_at_close(conn, &url, &sync.state);
             Ok(())
         };
-        self.thread.run(close).await
+        let closed = self.thread.run(close).await;
+        self.write_count.sync_thread.wake();
+        closed
     }
 
     /// Runs `work` in a separate transaction: all of it takes effect, or nothing.

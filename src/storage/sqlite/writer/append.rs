@@ -52,6 +52,10 @@ pub(in crate::storage::sqlite) fn append(
     let location = (event.body.len() >= LARGE_BODY_BYTES).then(|| state.bodies.stage(event.body.clone()));
     let outcome = match insert_event(&state.conn, event, keys.identity, revision_of, location) {
         Ok(seq) => {
+            match revision_of {
+                None => state.staged_events.push(&state.conn, seq, event)?,
+                Some(_) => state.staged_events.push_unkept(seq),
+            }
             insert_recent_key(state, identity_key, seq)?;
             if let Some(call_key) = keys.call_key {
                 insert_recent_key(state, call_key, seq)?;
@@ -115,6 +119,7 @@ fn insert_without_columns(
         ..event.clone()
     };
     let seq = insert_event(&state.conn, &bare, identity, None, location)?;
+    state.staged_events.push_unkept(seq);
     // Only the identity: without a call id in its row the event cannot be the first of a revision.
     insert_recent_key(state, identity.index_key(), seq)?;
     Ok(AppendOutcome::Stored { revision: false, unparsed: true })

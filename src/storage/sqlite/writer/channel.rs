@@ -13,9 +13,9 @@ use super::queue::{QueuedWrite, WritePriority, WriteQueue};
 const CAPACITY: usize = 1024;
 /// Time between the starts of two transactions, except when a caller waits or many writes do: a commit costs nearly the
 /// same for one event as for ten, and each holds up its sender by half of this on average.
-const INTERVAL: Duration = Duration::from_micros(2_000);
-/// How long deferrable writes wait for others.
-const MAX_DEFERRAL: Duration = Duration::from_millis(8);
+const INTERVAL: Duration = Duration::from_micros(1_800);
+/// How long deferrable writes wait for others: long enough to share the commits of a hundred events per second.
+const MAX_DEFERRAL: Duration = Duration::from_millis(20);
 /// Events, and rows of background work, with which a transaction begins at once.
 const ENOUGH_EVENTS: usize = 12;
 const ENOUGH_ROWS: usize = 64;

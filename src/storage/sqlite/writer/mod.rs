@@ -4,6 +4,7 @@
 pub(super) mod append;
 mod channel;
 pub(super) mod queue;
+pub(super) mod recent_events;
 mod status;
 
 use std::sync::atomic::Ordering;
@@ -14,6 +15,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{oneshot, watch};
 
 use self::channel::WriteChannel;
+use self::recent_events::StagedEvents;
 use self::status::WriterStatus;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::SqliteUrl;
@@ -47,6 +49,8 @@ pub(in crate::storage::sqlite) struct WriterContext {
     pub(in crate::storage::sqlite) transaction_begun: bool,
     /// Events that the latest transaction has added.
     pub(in crate::storage::sqlite) appended_events: usize,
+    /// The same events, for the handlers.
+    pub(in crate::storage::sqlite) staged_events: StagedEvents,
     /// SQLite's number of the state that the latest transaction began with; other connections change it.
     pub(in crate::storage::sqlite) data_version: Option<i64>,
     pub(in crate::storage::sqlite) changes: watch::Sender<StoreChanges>,
@@ -267,13 +271,23 @@ fn complete_batch(
     status.log_availability_change(failure);
     status.unindexed_keys.store(state.recent_keys.len(), Ordering::Relaxed);
     status.record_transaction(committed, state.appended_events, batch.len());
-    if committed.is_ok() && state.appended_events > 0 {
-        // After the commit: a worker that is woken earlier would not see the events yet.
-        state.changes.send_modify(|changes| changes.appended += state.appended_events as u64);
+    let has_appended = committed.is_ok() && state.appended_events > 0;
+    if has_appended {
+        let external = state.changes.borrow().external;
+        state.staged_events.commit(external);
+        let count = |changes: &mut StoreChanges| {
+            changes.appended += state.appended_events as u64;
+            false
+        };
+        state.changes.send_if_modified(count);
     }
-    // Results go out last: a caller that reads the figures after its result sees its own write counted.
+    // After the figures: a caller that reads them after its result sees its own write counted.
     for job in batch {
         job.complete(committed);
+    }
+    if has_appended {
+        // After the results: senders are answered before handlers wake up.
+        state.changes.send_modify(|_| {});
     }
 }
 
@@ -312,6 +326,7 @@ fn try_transaction(
 ) -> Result<(), StoreError> {
     state.transaction_begun = false;
     state.appended_events = 0;
+    state.staged_events.clear();
     state.call_totals.clear();
     state.intake_refusal = state.reserve.keep().err();
     // After a failed sync nothing is committed any more; all jobs get that error.
