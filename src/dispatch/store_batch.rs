@@ -158,8 +158,10 @@ impl StoreBatch {
             return None;
         }
         let settled = std::mem::take(&mut self.settled);
-        let claim = claim.filter(|_| may_claim);
-        Some(QueueUpdate { now_ms: self.now_ms, settled, plan, claim, is_deferrable: self.is_deferrable && !is_due })
+        let is_deferrable = self.is_deferrable && !is_due;
+        // A deferrable plan makes nothing due.
+        let claim = claim.filter(|_| may_claim && !is_deferrable);
+        Some(QueueUpdate { now_ms: self.now_ms, settled, plan, claim, is_deferrable })
     }
 }
 

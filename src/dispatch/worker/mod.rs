@@ -279,8 +279,15 @@ async fn wait_for_read(reading: &mut Option<NextRead>) -> Result<ReadEvents, Sto
 
 fn pause_until(end: Instant) -> NextBatch {
     async move {
-        tokio::time::sleep_until(end).await;
+        sleep_until(end).await;
         None
     }
     .boxed()
+}
+
+/// Returns at once when `end` has passed; a timer would take until its next millisecond.
+async fn sleep_until(end: Instant) {
+    if end > Instant::now() {
+        tokio::time::sleep_until(end).await;
+    }
 }

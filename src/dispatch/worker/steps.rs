@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use super::{NextBatch, Wait, Worker, pause_until};
+use super::{NextBatch, Wait, Worker, pause_until, sleep_until};
 use crate::dispatch::breaker::BreakerDecision;
 use crate::dispatch::delivery_log;
 use crate::dispatch::lease::LeaseTimer;
@@ -23,7 +23,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long an idle worker waits for further events before it stores its position.
 const POSITION_DELAY: Duration = Duration::from_millis(40);
 /// Longest sleep of an idle worker, in case the clock of the machine is set.
-const MAX_IDLE: Duration = Duration::from_secs(2);
+const MAX_IDLE: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Reads what is new before the next store batch.
@@ -221,7 +221,7 @@ impl Worker {
         let pacing = self.pacing.clone();
         async move {
             if tokio::time::timeout(limit, wake_ups.changed()).await.is_ok() {
-                tokio::time::sleep_until(pacing.next_small_start()).await;
+                sleep_until(pacing.next_small_start()).await;
             }
             None
         }
