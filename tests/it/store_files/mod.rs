@@ -15,7 +15,7 @@ use crate::support::server::ReceiverProcess;
 use crate::support::test_env::{ExportedEvent, TestEnv};
 use crate::support::wait_until;
 
-const WAIT_LIMIT: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 const EVENTS_BEFORE: usize = 20;
 const EVENTS_AFTER: usize = 40;
 
@@ -159,7 +159,7 @@ fn a_restored_older_database_is_opened_undamaged() {
     let restored = send_events(&server, "restored", EVENTS_BEFORE);
     let backup = home.path().join("backup.db");
     // Idle for longer than the pause between two checkpoints, so that the copy is complete without the log.
-    std::thread::sleep(Duration::from_millis(4_500));
+    std::thread::sleep(Duration::from_millis(10_500));
     fs::copy(home.database_path(), &backup).unwrap();
     send_events(&server, "newer", EVENTS_BEFORE);
     fs::rename(&backup, home.database_path()).unwrap();

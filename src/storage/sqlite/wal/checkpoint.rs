@@ -23,7 +23,7 @@ use crate::storage::sqlite::{SqliteUrl, open};
 const INTERVAL: Duration = Duration::from_millis(20);
 /// Longest pause, while the writer commits little: a checkpoint of a few pages costs as much as one of a few hundred. Not
 /// without limit, because operator commands such as `purge` write too.
-const IDLE_INTERVAL: Duration = Duration::from_secs(4);
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// Size of the log, in pages, above which the writer is asked to finish the checkpoint (8,192 pages are 32 MiB). Only
 /// a log that has been moved completely starts over, and under constant load the writer never pauses long enough for
 /// that.
