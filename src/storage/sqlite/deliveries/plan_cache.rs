@@ -57,8 +57,8 @@ impl PlanCache {
         &self.recent
     }
 
-    /// The events of `read`: those of an earlier read or in memory, or else what `load` returns. Reads wait for each other, so that
-    /// handlers that are woken together share one.
+    /// The events of `read`: those of an earlier read or in memory, or else what `load` returns. Reads wait for each other,
+    /// so that handlers that are woken together share one.
     pub(in crate::storage::sqlite) async fn get(
         &self,
         read: PlanRead,

@@ -54,7 +54,8 @@ impl RecentEvents {
         bodies: bool,
         external: u64,
     ) -> Option<PlanEvents> {
-        let kept = self.lock();
+        let mut kept = self.lock();
+        kept.expire();
         if kept.external != external || !(kept.from..=kept.through).contains(&after) {
             return None;
         }
@@ -64,10 +65,7 @@ impl RecentEvents {
 
     /// Drops events that are too old.
     pub(in crate::storage::sqlite) fn expire(&self) {
-        let mut kept = self.lock();
-        while kept.events.front().is_some_and(|oldest| oldest.kept_at.elapsed() >= MAX_AGE) {
-            kept.drop_oldest();
-        }
+        self.lock().expire();
     }
 
     fn lock(&self) -> MutexGuard<'_, KeptEvents> {
@@ -76,6 +74,12 @@ impl RecentEvents {
 }
 
 impl KeptEvents {
+    fn expire(&mut self) {
+        while self.events.front().is_some_and(|oldest| oldest.kept_at.elapsed() >= MAX_AGE) {
+            self.drop_oldest();
+        }
+    }
+
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.events.pop_front() {
             self.from = oldest.summary.seq.0;
