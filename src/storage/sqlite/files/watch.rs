@@ -18,7 +18,8 @@ use crate::storage::sqlite::writer::StoreWriter;
 use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{StoreChanges, StoreError};
 
-/// How long a change by another process goes unnoticed at most, and a file that differs while no events arrive.
+/// How long a change by another process goes unnoticed at most, and a file that differs, while this receiver writes
+/// nothing. Directly after its own writes it takes twice as long.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files that are compared with their paths.
