@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
@@ -16,8 +16,11 @@ use crate::base::supervise::Supervisor;
 pub(super) const MAX_QUEUED_LINES: usize = 16_384;
 /// Maximum size of the queued lines, with the same effect.
 const MAX_QUEUED_BYTES: usize = 8 * 1024 * 1024;
-/// How long lines are collected.
+/// How long lines are collected, and how long after a pause: the lines of one request follow each other at once, and hardly
+/// any others will come.
 const LINGER: Duration = Duration::from_millis(100);
+const LINGER_AFTER_PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(250);
 /// How long the end of the program waits for an output that stalls.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -83,6 +86,8 @@ impl LogQueue {
         // While lines wait, the thread is collecting or writing.
         let wakes = (lines.waiting.len() == 1 && lines.being_written == 0) || (is_urgent && !lines.has_urgent);
         lines.has_urgent |= is_urgent;
+        // The woken thread needs the lock.
+        drop(lines);
         if wakes {
             self.0.changed.notify_all();
         }
@@ -95,7 +100,9 @@ impl SharedQueue {
     }
 
     fn write_lines(&self, mut output: impl Write) {
-        while let Some(lines) = self.take_lines() {
+        let mut last_write = None;
+        while let Some(lines) = self.take_lines(last_write) {
+            last_write = Some(Instant::now());
             for line in &lines {
                 // The outputs count what they cannot write.
                 let _ = output.write_all(line);
@@ -106,10 +113,12 @@ impl SharedQueue {
     }
 
     /// Waits for lines and collects them; `None` after the last ones.
-    fn take_lines(&self) -> Option<Vec<Vec<u8>>> {
+    fn take_lines(&self, last_write: Option<Instant>) -> Option<Vec<Vec<u8>>> {
         let is_empty = |lines: &mut QueuedLines| lines.waiting.is_empty() && !lines.is_closed;
         let lines = self.changed.wait_while(self.lock(), is_empty).unwrap_or_else(PoisonError::into_inner);
-        let collected = self.changed.wait_timeout_while(lines, LINGER, |lines| !lines.is_closed && !lines.has_urgent);
+        let was_paused = last_write.is_none_or(|write| write.elapsed() >= PAUSE);
+        let linger = if was_paused { LINGER_AFTER_PAUSE } else { LINGER };
+        let collected = self.changed.wait_timeout_while(lines, linger, |lines| !lines.is_closed && !lines.has_urgent);
         let (mut lines, _) = collected.unwrap_or_else(PoisonError::into_inner);
         if lines.waiting.is_empty() {
             return None;

@@ -7,6 +7,8 @@ mod replay;
 mod selector;
 mod stats;
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use self::bulk::{BulkArgs, BulkOperation};
@@ -24,11 +26,14 @@ use super::progress::draw_progress;
 use crate::base::id::EventId;
 use crate::operations;
 use crate::operations::deliveries::bulk_change::default_states;
+use crate::operations::deliveries::{DeliveryList, SearchLimit};
 use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState};
 use crate::view::{DeliveryStateView, DeliveryView};
 
 /// Characters of a reason that the table shows; `deliveries show` prints all of it.
 const MAX_REASON_CHARS: usize = 60;
+/// A list of any filter ends or shows a row within 100 ms, with the start of the program and the last page.
+const SEARCH_LIMIT: SearchLimit = SearchLimit::Time(Duration::from_millis(60));
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeliveriesCommand {
@@ -71,6 +76,9 @@ pub(super) struct DeliveryFilterArgs {
     event_id: Option<EventId>,
     #[command(flatten)]
     rows: ListFilterArgs,
+    /// Search all events; otherwise the list ends when nothing is found for 60 ms, and says so
+    #[arg(long)]
+    search_all: bool,
     #[command(flatten)]
     list: CommonListArgs,
 }
@@ -151,8 +159,8 @@ impl DeliveriesListArgs {
 
     pub(super) async fn run(self) -> CliResult {
         let store = context::open_store()?;
-        let DeliveryFilterArgs { handler, event, call, event_id, rows, list: CommonListArgs { limit, json } } =
-            self.filter;
+        let DeliveryFilterArgs { handler, event, call, event_id, rows, search_all, list } = self.filter;
+        let CommonListArgs { limit, json } = list;
         // Per event, handlers without a delivery are part of the answer: the outlook says why they have none.
         if let (Some(id), None) = (event_id, self.state) {
             let outlooks =
@@ -179,7 +187,8 @@ impl DeliveriesListArgs {
         } else {
             ("deliveries", "no deliveries are stored; they follow the first event")
         };
-        let mut list = operations::deliveries::DeliveryList::new(context::PRINCIPAL, filter, limit);
+        let search_limit = if search_all { SearchLimit::Unlimited } else { SEARCH_LIMIT };
+        let mut list = DeliveryList::new(context::PRINCIPAL, filter, limit, search_limit);
         let mut output = if json { ListOutput::json() } else { ListOutput::table(&TABLE_HEADER) };
         let mut progress = draw_progress();
         while let Some(page) = list.next_page(&*store, &mut progress).await? {
@@ -190,7 +199,15 @@ impl DeliveriesListArgs {
             }
         }
         drop(progress);
-        output.finish(&empty_text(items, is_filtered, nothing))
+        let Some(unsearched) = list.unsearched_events() else {
+            return output.finish(&empty_text(items, is_filtered, nothing));
+        };
+        output.finish(&format!("no {items} that match these options were found so far"))?;
+        output::print_error(format!(
+            "retell-webhook: the search ended early: about {unsearched} older events were not searched; add --search-all to \
+             search them"
+        ));
+        Ok(())
     }
 }
 

@@ -2,6 +2,10 @@
 
 pub(crate) mod bulk_change;
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::latency_stats::{latency_stats_view, run_rebuild};
 use super::{ItemKind, OperationError, Principal, Progress, ProgressCallback};
 use crate::base::escape::escape_text;
@@ -15,11 +19,21 @@ use crate::view::{
     OutlookView, RebuiltStatsView, UndeliveredStateView,
 };
 
+/// When a list ends although the store has older events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SearchLimit {
+    /// When nothing is found for a short time. Two values of the filter may both be frequent and hardly ever meet.
+    Time(Duration),
+    Unlimited,
+}
+
 /// A list of deliveries in progress, newest events first. It is read in pages, so that rows can be shown while the store is
 /// searched for more.
 pub(crate) struct DeliveryList {
     filter: DeliveryFilter,
     remaining: usize,
+    search_limit: SearchLimit,
+    last_found_at: Instant,
     before: Option<Position>,
     /// About the number of events to search, once a page has found none.
     total_events: Option<u64>,
@@ -28,8 +42,16 @@ pub(crate) struct DeliveryList {
 
 impl DeliveryList {
     /// A list of at most `limit` deliveries that match the filter.
-    pub(crate) fn new(_principal: &Principal, filter: DeliveryFilter, limit: usize) -> Self {
-        Self { filter, remaining: limit, before: None, total_events: None, is_complete: false }
+    pub(crate) fn new(_principal: &Principal, filter: DeliveryFilter, limit: usize, search_limit: SearchLimit) -> Self {
+        Self {
+            filter,
+            remaining: limit,
+            search_limit,
+            last_found_at: Instant::now(),
+            before: None,
+            total_events: None,
+            is_complete: false,
+        }
     }
 
     /// The next deliveries, which may be none; `None` at the end. Reports progress while none are found.
@@ -38,12 +60,14 @@ impl DeliveryList {
         store: &dyn DeliveryAdmin,
         progress: ProgressCallback<'_>,
     ) -> Result<Option<Vec<DeliveryView>>, OperationError> {
-        if self.is_complete || self.remaining == 0 {
+        if self.is_complete || self.remaining == 0 || self.is_out_of_time() {
             return Ok(None);
         }
         let page = store.list_deliveries(self.filter.clone(), self.remaining, self.before).await?;
         self.remaining -= page.rows.len().min(self.remaining);
-        if let (true, Some(next)) = (page.rows.is_empty(), page.next_before) {
+        if !page.rows.is_empty() {
+            self.last_found_at = Instant::now();
+        } else if let Some(next) = page.next_before {
             let left = next.distance(Position::START);
             let total = *self.total_events.get_or_insert(left);
             progress(Progress { step: "searched", done: total.saturating_sub(left), total });
@@ -51,6 +75,19 @@ impl DeliveryList {
         self.before = page.next_before;
         self.is_complete = page.next_before.is_none();
         Ok(Some(page.rows.into_iter().map(delivery_view).collect()))
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        match self.search_limit {
+            SearchLimit::Time(limit) => self.before.is_some() && self.last_found_at.elapsed() >= limit,
+            SearchLimit::Unlimited => false,
+        }
+    }
+
+    /// About the number of older events that were not searched, after the list has ended for want of time.
+    pub(crate) fn unsearched_events(&self) -> Option<u64> {
+        let before = self.before.filter(|_| self.remaining > 0)?;
+        Some(before.distance(Position::START))
     }
 }
 
@@ -163,7 +200,78 @@ fn attempt_view(record: AttemptRecord) -> AttemptView {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::storage::{DeliveryPage, DeliverySelection, HandlerBacklog, LatencyGroups, StoreError, TotalsRebuild};
+
+    /// Ten events, of which each page visits one; the seventh has the only delivery.
+    struct OneEventPerPage;
+
+    #[async_trait]
+    impl DeliveryAdmin for OneEventPerPage {
+        async fn list_deliveries(
+            &self,
+            _: DeliveryFilter,
+            _: usize,
+            before: Option<Position>,
+        ) -> Result<DeliveryPage, StoreError> {
+            let visited = before.map_or(10, |before| before.distance(Position::START));
+            let row = DeliveryRow {
+                event_id: EventId::from_bytes([0; 16]),
+                event_kind: None,
+                call_id: None,
+                handler: "crm".to_owned(),
+                state: DeliveryState::Dead,
+                attempts: 1,
+                due_ms: None,
+                queued_at_ms: 0,
+                updated_ms: 0,
+                reason: None,
+                is_replay: false,
+            };
+            let rows = if visited == 7 { vec![row] } else { Vec::new() };
+            let next_before = (visited > 1).then(|| format!("pos_{}", visited - 1).parse().unwrap());
+            Ok(DeliveryPage { rows, next_before })
+        }
+
+        async fn delivery_outlooks(&self, _: EventId) -> Result<Vec<(String, DeliveryOutlook)>, StoreError> {
+            unimplemented!()
+        }
+
+        async fn list_backlogs(&self, _: usize, _: i64) -> Result<Vec<HandlerBacklog>, StoreError> {
+            unimplemented!()
+        }
+
+        async fn attempt_stats(&self, _: LatencyFilter) -> Result<LatencyGroups, StoreError> {
+            unimplemented!()
+        }
+
+        async fn rebuild_attempt_totals(&self) -> Result<Box<dyn TotalsRebuild>, StoreError> {
+            unimplemented!()
+        }
+
+        async fn select_deliveries(&self, _: DeliveryFilter) -> Result<Box<dyn DeliverySelection>, StoreError> {
+            unimplemented!()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_ends_when_its_time_is_over_and_says_how_much_it_did_not_search() {
+        let principal = Principal::LocalOperator;
+        let hour = SearchLimit::Time(Duration::from_secs(3_600));
+        let none = SearchLimit::Time(Duration::ZERO);
+        for (limit, search_limit, found, unsearched) in
+            [(5, SearchLimit::Unlimited, 1, None), (5, hour, 1, None), (1, hour, 1, None), (5, none, 0, Some(9))]
+        {
+            let mut list = DeliveryList::new(&principal, DeliveryFilter::default(), limit, search_limit);
+            let mut rows = Vec::new();
+            while let Some(page) = list.next_page(&OneEventPerPage, &mut |_| {}).await.unwrap() {
+                rows.extend(page);
+            }
+            assert_eq!((rows.len(), list.unsearched_events()), (found, unsearched), "{limit} {search_limit:?}");
+        }
+    }
 
     #[test]
     fn states_have_the_names_of_the_store() {

@@ -19,7 +19,7 @@ use crate::base::supervise::Supervisor;
 use crate::config::{Settings, StorageUrl};
 use crate::handlers::Outcome;
 use crate::operations::deliveries::bulk_change::{BulkChange, change_deliveries};
-use crate::operations::deliveries::{DeliveryList, show_deliveries};
+use crate::operations::deliveries::{DeliveryList, SearchLimit, show_deliveries};
 use crate::operations::events::{EventExport, list_events};
 use crate::operations::functions::{FunctionTest, test_function};
 use crate::operations::receiver::{EventContent, EventToSend, local_base_url, send_event};
@@ -176,5 +176,8 @@ pub(super) async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
 }
 
 pub(super) async fn first_page(store: &dyn Store, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, OperationError> {
-    Ok(DeliveryList::new(&OPERATOR, filter, 10).next_page(store, &mut |_| {}).await?.unwrap_or_default())
+    Ok(DeliveryList::new(&OPERATOR, filter, 10, SearchLimit::Unlimited)
+        .next_page(store, &mut |_| {})
+        .await?
+        .unwrap_or_default())
 }

@@ -309,6 +309,7 @@ fn events_of_a_call_are_replayed_in_order() {
     assert_eq!(bulk_counts(&fixture.run_json(&["replay", "--call", "call_1", "--rate", "5", "--yes"])), (4, 4));
     let again: Vec<_> = names.iter().map(|name| format!("call_1 {name}/1 again")).collect();
     assert_eq!(crm.take_attempts(4), again, "in order at a low rate");
+    fixture.wait_for_deliveries("succeeded", 4);
     assert_eq!(bulk_counts(&fixture.run_json(&["replay", "--call", "call_1", "--yes"])), (4, 4));
     assert_eq!(crm.take_attempts(4), again);
     fixture.local.stop();

@@ -18,12 +18,11 @@ use crate::storage::sqlite::writer::{StoreWriter, WriterContext};
 use crate::storage::sqlite::{SqliteUrl, open, removal};
 use crate::storage::{Seq, StoreError};
 
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Waiting bytes above which all waiting bodies are compressed.
 const MAX_WAITING_BYTES: u64 = 32 * 1024 * 1024;
-/// Waiting bytes that are compressed when no event has arrived for [`IDLE_CHECKS`]. Fewer would make small blocks.
+/// Waiting bytes that are compressed when no event has arrived since the last check. Fewer would make small blocks.
 const MIN_IDLE_BYTES: u64 = 256 * 1024;
-const IDLE_CHECKS: u32 = 2;
 /// Time after which a body is compressed in any case.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 /// Pause after a block, as a multiple of the time that it took: while no events arrive, while some do, and while intake
@@ -47,8 +46,9 @@ struct Waiting {
     bytes: u64,
     /// When the first of them was counted.
     since: Option<Instant>,
-    /// Checks since the last new event; `None` before the first check, which counts what an earlier process has left.
-    idle_checks: Option<u32>,
+    /// Whether the first check was made, which counts what an earlier process has left.
+    was_counted: bool,
+    is_idle: bool,
 }
 
 /// Compresses the bodies of a store.
@@ -103,8 +103,8 @@ impl CompressionTask {
         let mut waiting = self.reader.read(|reader| waiting.count_new(reader)).await?;
         if waiting.is_due() {
             self.compress_through(waiting.counted_through).await?;
-            self.release_space(waiting.is_idle()).await?;
-            if waiting.is_idle() {
+            self.release_space(waiting.is_idle).await?;
+            if waiting.is_idle {
                 let url = self.url.clone();
                 self.reader.read(move |reader| empty_log(&url, &reader.sync)).await?;
             }
@@ -221,24 +221,17 @@ impl Waiting {
             )?
             .query_row(params![self.counted_through], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(Self {
-            idle_checks: Some(match (last_seq, self.idle_checks) {
-                (_, None) => IDLE_CHECKS,
-                (None, Some(checks)) => checks.saturating_add(1),
-                (Some(_), Some(_)) => 0,
-            }),
+            is_idle: last_seq.is_none() || !self.was_counted,
+            was_counted: true,
             counted_through: last_seq.unwrap_or(self.counted_through),
             bytes: self.bytes + bytes,
             since: self.since.or_else(|| last_seq.map(|_| Instant::now())),
         })
     }
 
-    fn is_idle(&self) -> bool {
-        self.idle_checks >= Some(IDLE_CHECKS)
-    }
-
     fn is_due(&self) -> bool {
         self.bytes > MAX_WAITING_BYTES
-            || (self.is_idle() && self.bytes > MIN_IDLE_BYTES)
+            || (self.is_idle && self.bytes > MIN_IDLE_BYTES)
             || self.since.is_some_and(|since| since.elapsed() > MAX_WAIT)
     }
 }

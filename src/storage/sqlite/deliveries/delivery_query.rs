@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::events::json_array;
 use crate::storage::sqlite::query::{
-    CandidateStep, Candidates, Order, SeqBounds, SeqRange, all_events, find_candidates, json_list, seq_bounds,
+    CandidateStep, Candidates, Order, SeqBounds, SeqRange, StepLimit, all_events, find_candidates, json_list,
+    seq_bounds,
 };
 use crate::storage::{
     DeliveryFilter, DeliveryState, EventFilter, HandlerId, IdentityKey, MissingItem, Seq, StoreError,
@@ -45,21 +46,18 @@ pub(super) struct HandlerCursor {
     named_event_seqs: Option<Vec<Seq>>,
     /// Where the deliveries that may match are, as sequence numbers of their events.
     candidates: Candidates,
+    /// Whether nearly all candidates match: they are chosen by event and by delivery.
+    pub(super) has_exact_candidates: bool,
 }
 
 impl HandlerCursor {
-    /// Whether nearly all candidates match: they are chosen by event and by delivery.
-    pub(super) fn has_exact_candidates(&self) -> bool {
-        self.candidates.others.is_some()
-    }
-
-    /// The next candidates within the bounds, at most `limit`.
+    /// The next candidates within the bounds.
     pub(super) fn next_candidates(
         &self,
         conn: &Connection,
         bounds: SeqBounds,
         order: Order,
-        limit: usize,
+        limit: StepLimit,
     ) -> Result<CandidateStep, StoreError> {
         Ok(self.candidates.next(conn, bounds, order, limit)?)
     }
@@ -108,17 +106,19 @@ impl DeliveryQuery {
                 Some(named) => Some(vec![SeqRange::listed(named.clone())]),
                 None => self.delivery_candidates(conn, handler.id)?,
             };
-            self.handlers[index].candidates = match (by_delivery, by_event.clone()) {
-                (Some(ranges), others) => Candidates { ranges, others },
-                (None, Some(ranges)) => Candidates { ranges, others: None },
-                (None, None) if self.filter.include_undelivered => {
-                    Candidates { ranges: vec![all_events()], others: None }
+            let selects_by_delivery = by_delivery.is_some() || self.filter.states.is_none();
+            let all_deliveries = || vec![SeqRange::index("event_seq", ALL_DELIVERIES, [handler.id.0.into()])];
+            let (ranges, others) = match (by_delivery, by_event.clone()) {
+                (Some(ranges), others) => (ranges, others),
+                (None, by_event) if self.filter.include_undelivered => {
+                    (by_event.unwrap_or_else(|| vec![all_events()]), None)
                 }
-                (None, None) => {
-                    let all = SeqRange::index("event_seq", ALL_DELIVERIES, [handler.id.0.into()]);
-                    Candidates { ranges: vec![all], others: None }
-                }
+                // Few of these events may be delivered to the handler.
+                (None, others) => (all_deliveries(), others),
             };
+            let handler = &mut self.handlers[index];
+            handler.has_exact_candidates = selects_by_delivery && others.is_some();
+            handler.candidates = Candidates { ranges, others };
         }
         Ok(())
     }
@@ -303,6 +303,7 @@ pub(super) fn list_handlers(conn: &Connection) -> Result<Vec<HandlerCursor>, Sto
             purged_through: row.get(4)?,
             named_event_seqs: None,
             candidates: Candidates::default(),
+            has_exact_candidates: false,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

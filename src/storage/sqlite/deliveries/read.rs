@@ -7,7 +7,7 @@ use super::delivery_query::{self, DeliveryQuery, HandlerCursor, MAX_CANDIDATES, 
 use super::parse_state;
 use crate::base::id::EventId;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
-use crate::storage::sqlite::query::{Order, SeqBounds};
+use crate::storage::sqlite::query::{Order, SeqBounds, StepLimit};
 use crate::storage::{
     AttemptOutcome, AttemptRecord, DeliveryBatch, DeliveryCount, DeliveryOutlook, DeliveryRow, DeliveryState,
     HandlerId, Seq, StoreError,
@@ -59,9 +59,10 @@ fn list_handler_page(
     handler: &HandlerCursor,
     limit: usize,
 ) -> Result<HandlerPage, StoreError> {
-    let max_candidates = if handler.has_exact_candidates() { limit } else { MAX_CANDIDATES / query.handlers.len() };
-    let max_candidates = max_candidates.max(MIN_LISTED_CANDIDATES);
-    let step = handler.next_candidates(conn, query.bounds, Order::NewestFirst, max_candidates)?;
+    let handlers = query.handlers.len();
+    let max_candidates = if handler.has_exact_candidates { limit } else { MAX_CANDIDATES / handlers };
+    let step_limit = StepLimit::share_of(max_candidates.max(MIN_LISTED_CANDIDATES), handlers);
+    let step = handler.next_candidates(conn, query.bounds, Order::NewestFirst, step_limit)?;
     let mut visited_from = step.visited.unwrap_or(Seq(0));
     let mut within = SeqSelection::Listed(step.seqs);
     if let Some(dense) = dense_part(query, &within, visited_from) {
@@ -165,7 +166,7 @@ fn next_step<'a>(
 ) -> Result<Option<(&'a HandlerCursor, SeqSelection, Seq)>, StoreError> {
     let Some(handler) = query.handlers.get(handler_index) else { return Ok(None) };
     let bounds = query.bounds.continue_after(after, Order::OldestFirst);
-    let step = handler.next_candidates(conn, bounds, Order::OldestFirst, MAX_CANDIDATES)?;
+    let step = handler.next_candidates(conn, bounds, Order::OldestFirst, StepLimit::new(MAX_CANDIDATES))?;
     let candidates = step.seqs;
     let (Some(first), Some(last)) = (candidates.first().copied(), candidates.last().copied()) else {
         // None so far, but the index has more.
@@ -190,7 +191,7 @@ pub(in crate::storage::sqlite) fn next_batch(
 ) -> Result<Option<(DeliveryBatch, Seq)>, StoreError> {
     let Some(handler) = query.handlers.get(handler_index) else { return Ok(None) };
     let bounds = query.bounds.continue_after(after, Order::OldestFirst);
-    let step = handler.next_candidates(conn, bounds, Order::OldestFirst, MAX_CANDIDATES)?;
+    let step = handler.next_candidates(conn, bounds, Order::OldestFirst, StepLimit::new(MAX_CANDIDATES))?;
     let Some(last_visited) = step.visited.or(step.seqs.last().copied()) else { return Ok(None) };
     let seq = query.seq_column();
     let (mut sql, mut values) = query.select_sql(handler, &SeqSelection::Listed(step.seqs), seq, false);

@@ -19,7 +19,7 @@ use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{StoreChanges, StoreError};
 
 /// How long a change by another process goes unnoticed at most, and a file that differs, while this receiver writes
-/// nothing. Directly after its own writes it takes twice as long.
+/// nothing. Directly after its own writes a change takes twice as long.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files that are compared with their paths.
@@ -48,6 +48,10 @@ impl WatchedFiles {
         if self.store.check().is_err() {
             self.writer.wake();
         }
+        self.check_ledger();
+    }
+
+    fn check_ledger(&self) {
         let _ = self.ledger.check();
     }
 }
@@ -65,23 +69,31 @@ pub(in crate::storage::sqlite) fn start(
     supervisor
         .spawn_thread("store-watch", move || {
             let mut seen_version = data_version(&conn).ok();
-            let mut last_transactions = files.writer.status.transactions.load(Ordering::Relaxed);
-            let mut is_writer_due = false;
+            let mut seen_transactions = files.writer.status.transactions.load(Ordering::Relaxed);
+            let mut was_writer_busy = false;
+            let mut was_writer_woken = false;
             while !stop.is_stopping() {
                 std::thread::sleep(INTERVAL);
                 files.plan_cache.expire();
-                let version = data_version(&conn).ok();
                 let transactions = files.writer.status.transactions.load(Ordering::Relaxed);
-                let is_writer_idle = transactions == last_transactions;
-                if version != seen_version && is_writer_idle {
+                let is_writer_idle = transactions <= seen_transactions + i64::from(was_writer_woken);
+                seen_transactions = transactions;
+                if !is_writer_idle {
+                    // It has looked for changes and at the files itself.
+                    (was_writer_busy, was_writer_woken) = (true, false);
+                    files.check_ledger();
+                    continue;
+                }
+                let version = data_version(&conn).ok();
+                was_writer_woken = was_writer_busy;
+                if was_writer_busy {
+                    // Others may have committed after its last transaction, which it notices at the next one.
+                    files.writer.wake();
+                } else if version != seen_version {
                     changes.send_modify(|changes| changes.external += 1);
                     files.writer.status.checkpoint_thread.wake();
-                } else if is_writer_due && is_writer_idle {
-                    files.writer.wake();
                 }
-                // The writer has committed, and maybe others as well, which it notices at its next transaction.
-                is_writer_due = version != seen_version && !is_writer_idle;
-                (seen_version, last_transactions) = (version, transactions);
+                (seen_version, was_writer_busy) = (version, false);
                 files.check();
             }
         })

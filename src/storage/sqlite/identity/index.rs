@@ -25,9 +25,7 @@ const BATCH_KEYS_WHEN_BEHIND: usize = 2_048;
 const EVICTION_BATCH_KEYS: usize = 4_096;
 /// Keys read in one go for the filter, so that other reads and writes wait less than a millisecond for it.
 const KEYS_PER_READ: i64 = 5_000;
-const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// Consecutive checks without a transaction after which the store counts as idle and all recent keys are flushed.
-const IDLE_CHECKS: u32 = 2;
+const CHECK_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Rebuilds the recent keys from the end of the journal, which the index does not cover yet.
 pub(in crate::storage::sqlite) fn load_recent_keys(
@@ -72,7 +70,6 @@ struct IndexTask {
 impl IndexTask {
     async fn run(self) {
         let mut is_build_due = true;
-        let mut idle_checks = 0;
         let mut last_transactions = 0;
         while !self.stop.is_stopping() {
             if is_build_due {
@@ -83,17 +80,16 @@ impl IndexTask {
                 () = tokio::time::sleep(CHECK_INTERVAL) => {}
             }
             let transactions = self.writer.status.transactions.load(Ordering::Relaxed);
-            idle_checks = if transactions == last_transactions { idle_checks + 1 } else { 0 };
+            let is_idle = transactions == last_transactions;
             last_transactions = transactions;
             let unindexed = self.writer.status.unindexed_keys.load(Ordering::Relaxed);
             // While idle even a few keys are flushed: it disturbs no one, and the next start has less to read.
-            if unindexed >= FLUSH_THRESHOLD_KEYS || (unindexed > 0 && idle_checks >= IDLE_CHECKS) {
+            if unindexed >= FLUSH_THRESHOLD_KEYS || (unindexed > 0 && is_idle) {
                 match flush(&self.writer).await {
                     Ok(is_filter_outgrown) => is_build_due |= is_filter_outgrown,
                     Err(error) => tracing::warn!(%error, "identity index flush failed"),
                 }
                 // The flush itself made transactions; they must not count as activity of others.
-                idle_checks = 0;
                 last_transactions = self.writer.status.transactions.load(Ordering::Relaxed);
             }
         }

@@ -11,7 +11,7 @@ mod index_range;
 mod pages;
 pub(super) mod time_range;
 
-pub(super) use self::candidates::{CandidateStep, Candidates};
+pub(super) use self::candidates::{CandidateStep, Candidates, StepLimit};
 pub(super) use self::event_query::{EventQuery, all_events, find_candidates, json_list};
 pub(super) use self::index_range::{Order, SeqBounds, SeqRange, merge_ranges};
 pub(super) use self::time_range::seq_bounds;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params, params_from_iter};
 
 use super::index_range::merge_ranges;
 use super::time_range::{is_late, seq_bounds};
-use super::{CandidateStep, Candidates, EventQuery, Order, SeqBounds, SeqRange};
+use super::{CandidateStep, Candidates, EventQuery, Order, SeqBounds, SeqRange, StepLimit};
 use crate::base::id::EventIdGenerator;
 use crate::storage::sqlite::open::MIGRATIONS;
 use crate::storage::{EventFilter, IdentityKey, Seq};
@@ -211,7 +211,7 @@ fn ranges_are_read_from_their_first_entry_on() {
 fn list_common(conn: &Connection, candidates: &Candidates, order: Order, limit: usize) -> (Vec<Seq>, usize) {
     let (mut found, mut steps, mut bounds) = (Vec::new(), 0, SeqBounds::ALL);
     loop {
-        let CandidateStep { seqs, visited } = candidates.next(conn, bounds, order, limit).unwrap();
+        let CandidateStep { seqs, visited } = candidates.next(conn, bounds, order, StepLimit::new(limit)).unwrap();
         assert!(seqs.len() <= limit);
         found.extend(seqs);
         steps += 1;

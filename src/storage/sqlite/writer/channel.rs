@@ -16,6 +16,9 @@ const CAPACITY: usize = 1024;
 const INTERVAL: Duration = Duration::from_micros(1_800);
 /// How long deferrable writes wait for others: long enough to share the commits of a hundred events per second.
 const MAX_DEFERRAL: Duration = Duration::from_millis(20);
+/// Time without a transaction after which deferrable writes do not wait: hardly any other will come, and what the
+/// transaction of an event has brought into the caches is still there.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Events, and rows of background work, with which a transaction begins at once.
 const ENOUGH_EVENTS: usize = 12;
 const ENOUGH_ROWS: usize = 64;
@@ -36,6 +39,8 @@ struct ChannelState<J> {
     undeferrable: usize,
     /// Whether the previous transaction began with an interval, so that this one probably will.
     is_busy: bool,
+    /// Whether the previous transaction began after a pause.
+    is_after_pause: bool,
     wait: WriterWait,
     is_closed: bool,
 }
@@ -62,6 +67,7 @@ impl<J> Default for WriteChannel<J> {
             background_rows: 0,
             undeferrable: 0,
             is_busy: false,
+            is_after_pause: false,
             wait: WriterWait::Nothing,
             is_closed: false,
         };
@@ -130,12 +136,19 @@ impl<J> WriteChannel<J> {
         // While writes keep coming, the thread wakes up once per interval, and not for the first write of each as well.
         let was_busy = self.lock().is_busy;
         let mut is_busy = was_busy && !self.wait_for_enough(interval_end).writes.is_empty();
-        let mut state = self.wait_while(WriterWait::AnyWrite, None, |state| state.writes.is_empty());
-        if state.undeferrable == 0 {
+        let was_after_pause = self.lock().is_after_pause;
+        let deferral = if was_after_pause { Duration::ZERO } else { MAX_DEFERRAL };
+        // Results of deliveries often follow an event at once. They do not wake the thread before their time is over.
+        let mut state = self.wait_for_undeferrable(last_begin, deferral);
+        if state.writes.is_empty() {
             drop(state);
-            let limit = Some(MAX_DEFERRAL);
-            state = self.wait_while(WriterWait::UndeferrableWrite, limit, |state| state.undeferrable == 0);
+            state = self.wait_while(WriterWait::AnyWrite, None, |state| state.writes.is_empty());
+            if state.undeferrable == 0 {
+                drop(state);
+                state = self.wait_for_undeferrable(Some(Instant::now()), deferral);
+            }
         }
+        state.is_after_pause = last_begin.is_none_or(|begin| begin.elapsed() >= PAUSE);
         is_busy |= interval_end.is_some_and(|end| Instant::now() < end);
         drop(state);
         state = self.wait_for_enough(interval_end);
@@ -145,8 +158,13 @@ impl<J> WriteChannel<J> {
 
     /// Waits for enough writes, not longer than until `end`.
     fn wait_for_enough(&self, end: Option<Instant>) -> MutexGuard<'_, ChannelState<J>> {
-        let left = end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
-        self.wait_while(WriterWait::EnoughWrites, Some(left), |state| !state.has_enough())
+        self.wait_while(WriterWait::EnoughWrites, Some(time_left(end)), |state| !state.has_enough())
+    }
+
+    /// Waits for a write that is not deferrable, not longer than others that arrived at `begin` may be put off.
+    fn wait_for_undeferrable(&self, begin: Option<Instant>, deferral: Duration) -> MutexGuard<'_, ChannelState<J>> {
+        let left = time_left(begin.map(|begin| begin + deferral));
+        self.wait_while(WriterWait::UndeferrableWrite, Some(left), |state| state.undeferrable == 0)
     }
 
     fn wait_while(
@@ -197,8 +215,67 @@ impl<J> WriteChannel<J> {
     }
 }
 
+fn time_left(end: Option<Instant>) -> Duration {
+    end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()))
+}
+
 impl<J> ChannelState<J> {
     fn has_enough(&self) -> bool {
         self.has_live || self.events >= ENOUGH_EVENTS || self.background_rows >= ENOUGH_ROWS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn push(channel: &WriteChannel<&'static str>, priority: WritePriority, job: &'static str) {
+        assert!(channel.push(QueuedWrite { priority, job }).is_ok());
+    }
+
+    fn receive(channel: &WriteChannel<&'static str>) -> Vec<&'static str> {
+        let mut queue = WriteQueue::default();
+        channel.receive(&mut queue);
+        queue.begin_transaction();
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    /// What the writer thread receives for its next transaction, while `pushes` runs.
+    fn receive_during(
+        channel: &WriteChannel<&'static str>,
+        last_begin: Option<Instant>,
+        pushes: impl FnOnce(),
+    ) -> Vec<&'static str> {
+        thread::scope(|scope| {
+            let received = scope.spawn(|| {
+                assert!(channel.wait(last_begin));
+                receive(channel)
+            });
+            pushes();
+            received.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_deferrable_write_waits_for_an_event() {
+        let channel = WriteChannel::default();
+        let received = receive_during(&channel, Some(Instant::now()), || {
+            push(&channel, WritePriority::Deferrable(2), "result");
+            push(&channel, WritePriority::Ingest, "event");
+        });
+        assert_eq!(received, ["event", "result"]);
+    }
+
+    #[test]
+    fn a_deferrable_write_is_not_put_off_without_end() {
+        let channel = WriteChannel::default();
+        for last_begin in [None, Some(Instant::now())] {
+            push(&channel, WritePriority::Deferrable(2), "result");
+            assert_eq!(receive_during(&channel, last_begin, || {}), ["result"]);
+        }
+        channel.close();
+        assert!(!channel.wait(None));
     }
 }
