@@ -33,7 +33,8 @@ pub(crate) struct DeliveryList {
     filter: DeliveryFilter,
     remaining: usize,
     search_limit: SearchLimit,
-    last_found_at: Instant,
+    /// Time spent since a delivery was found.
+    search_time: Duration,
     before: Option<Position>,
     /// About the number of events to search, once a page has found none.
     total_events: Option<u64>,
@@ -47,7 +48,7 @@ impl DeliveryList {
             filter,
             remaining: limit,
             search_limit,
-            last_found_at: Instant::now(),
+            search_time: Duration::ZERO,
             before: None,
             total_events: None,
             is_complete: false,
@@ -63,11 +64,11 @@ impl DeliveryList {
         if self.is_complete || self.remaining == 0 || self.is_out_of_time() {
             return Ok(None);
         }
+        let began = Instant::now();
         let page = store.list_deliveries(self.filter.clone(), self.remaining, self.before).await?;
+        self.search_time = if page.rows.is_empty() { self.search_time + began.elapsed() } else { Duration::ZERO };
         self.remaining -= page.rows.len().min(self.remaining);
-        if !page.rows.is_empty() {
-            self.last_found_at = Instant::now();
-        } else if let Some(next) = page.next_before {
+        if let (true, Some(next)) = (page.rows.is_empty(), page.next_before) {
             let left = next.distance(Position::START);
             let total = *self.total_events.get_or_insert(left);
             progress(Progress { step: "searched", done: total.saturating_sub(left), total });
@@ -79,7 +80,7 @@ impl DeliveryList {
 
     fn is_out_of_time(&self) -> bool {
         match self.search_limit {
-            SearchLimit::Time(limit) => self.before.is_some() && self.last_found_at.elapsed() >= limit,
+            SearchLimit::Time(limit) => self.before.is_some() && self.search_time >= limit,
             SearchLimit::Unlimited => false,
         }
     }
