@@ -37,12 +37,20 @@ struct ChannelState<J> {
     background_rows: usize,
     /// Number of writes that are not deferrable.
     undeferrable: usize,
-    /// Whether the previous transaction began with an interval, so that this one probably will.
-    is_busy: bool,
-    /// Whether the previous transaction began after a pause.
-    is_after_pause: bool,
+    /// Of the previous transaction; this one probably has the same.
+    pace: Pace,
     wait: WriterWait,
     is_closed: bool,
+}
+
+/// How soon a transaction follows the one before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// After [`PAUSE`] or more.
+    AfterPause,
+    Separate,
+    /// It waited for the end of [`INTERVAL`].
+    Busy,
 }
 
 /// What the writer thread waits for.
@@ -66,8 +74,7 @@ impl<J> Default for WriteChannel<J> {
             events: 0,
             background_rows: 0,
             undeferrable: 0,
-            is_busy: false,
-            is_after_pause: false,
+            pace: Pace::Separate,
             wait: WriterWait::Nothing,
             is_closed: false,
         };
@@ -133,11 +140,10 @@ impl<J> WriteChannel<J> {
     /// one.
     pub(super) fn wait(&self, last_begin: Option<Instant>) -> bool {
         let interval_end = last_begin.map(|begin| begin + INTERVAL);
+        let previous = self.lock().pace;
         // While writes keep coming, the thread wakes up once per interval, and not for the first write of each as well.
-        let was_busy = self.lock().is_busy;
-        let mut is_busy = was_busy && !self.wait_for_enough(interval_end).writes.is_empty();
-        let was_after_pause = self.lock().is_after_pause;
-        let deferral = if was_after_pause { Duration::ZERO } else { MAX_DEFERRAL };
+        let mut is_busy = previous == Pace::Busy && !self.wait_for_enough(interval_end).writes.is_empty();
+        let deferral = if previous == Pace::AfterPause { Duration::ZERO } else { MAX_DEFERRAL };
         // Results of deliveries often follow an event at once. They do not wake the thread before their time is over.
         let mut state = self.wait_for_undeferrable(last_begin, deferral);
         if state.writes.is_empty() {
@@ -148,11 +154,15 @@ impl<J> WriteChannel<J> {
                 state = self.wait_for_undeferrable(Some(Instant::now()), deferral);
             }
         }
-        state.is_after_pause = last_begin.is_none_or(|begin| begin.elapsed() >= PAUSE);
         is_busy |= interval_end.is_some_and(|end| Instant::now() < end);
+        let is_after_pause = last_begin.is_none_or(|begin| begin.elapsed() >= PAUSE);
         drop(state);
         state = self.wait_for_enough(interval_end);
-        state.is_busy = is_busy;
+        state.pace = match (is_busy, is_after_pause) {
+            (true, _) => Pace::Busy,
+            (false, true) => Pace::AfterPause,
+            (false, false) => Pace::Separate,
+        };
         !state.writes.is_empty()
     }
 
