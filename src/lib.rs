@@ -82,6 +82,8 @@ mod outbound;
 mod privacy;
 #[cfg(feature = "receiver")]
 mod rejections;
+#[cfg(all(test, feature = "receiver"))]
+mod retell;
 mod security;
 #[cfg(feature = "receiver")]
 mod simulation;
