@@ -41,9 +41,9 @@ pub(crate) enum Fault {
 /// The numbers of requests above which the fake answers 429. Retell does not publish its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RateLimit {
-    /// Requests within any second.
+    /// Number of requests within any second.
     pub(crate) per_second: Option<usize>,
-    /// Requests at the same time.
+    /// Number of requests at the same time.
     pub(crate) at_once: Option<u64>,
     /// Value of `Retry-After`, which Retell does not document.
     pub(crate) retry_after: Option<&'static str>,

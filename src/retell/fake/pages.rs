@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{ApiAnswer, ApiRefusal, ApiResult};
+use super::answer::{ApiAnswer, ApiRefusal};
 use super::request::ReceivedRequest;
 use super::rules::lists;
 use super::versions::Document;
@@ -11,7 +11,7 @@ use super::versions::Document;
 pub(super) type SortKey = (i64, String);
 
 /// The part of a list that a request asks for.
-pub(super) struct PageQuery {
+pub(super) struct PageParameters {
     limit: usize,
     cursor: Option<SortKey>,
     skip: usize,
@@ -19,7 +19,7 @@ pub(super) struct PageQuery {
     is_ascending: bool,
 }
 
-impl PageQuery {
+impl PageParameters {
     /// Reads the parameters of the v2 lists from the query string.
     pub(super) fn from_query(request: &ReceivedRequest) -> Result<Self, ApiRefusal> {
         let limit = match request.query("limit") {
@@ -57,7 +57,7 @@ impl PageQuery {
 
 /// The page of `items` that `query` asks for. A cursor names the last item of the page before, so that items which are
 /// added meanwhile neither repeat nor hide others.
-pub(super) fn page(mut items: Vec<(SortKey, Value)>, query: &PageQuery) -> ApiResult {
+pub(super) fn page(mut items: Vec<(SortKey, Value)>, query: &PageParameters) -> ApiAnswer {
     items.sort_by(|(left, _), (right, _)| left.cmp(right));
     if !query.is_ascending {
         items.reverse();
@@ -80,7 +80,7 @@ pub(super) fn page(mut items: Vec<(SortKey, Value)>, query: &PageQuery) -> ApiRe
     if query.include_total {
         body["total"] = total.into();
     }
-    Ok(ApiAnswer::ok(body))
+    ApiAnswer::ok(body)
 }
 
 fn encode_cursor((number, id): &SortKey) -> String {

@@ -75,10 +75,13 @@ impl Workspace {
         Some(self.keys.get(self.webhook_key?)?.secret.as_str())
     }
 
-    /// The name of the key `secret` if the workspace has that key.
-    pub(super) fn key_name(&self, secret: &str) -> Option<Option<&str>> {
-        let key = self.keys.iter().find(|key| key.secret == secret)?;
-        Some(key.name.as_deref())
+    fn has_key(&self, secret: &str) -> bool {
+        self.keys.iter().any(|key| key.secret == secret)
+    }
+
+    /// The name of the key `secret`, if it has one.
+    pub(super) fn key_name(&self, secret: &str) -> Option<&str> {
+        self.keys.iter().find(|key| key.secret == secret)?.name.as_deref()
     }
 
     /// The history of an engine that a `response_engine` object names, and the version in it.
@@ -154,7 +157,7 @@ impl Workspaces {
     }
 
     pub(super) fn with_key(&mut self, secret: &str) -> Option<&mut Workspace> {
-        self.all.iter_mut().find(|workspace| workspace.key_name(secret).is_some())
+        self.all.iter_mut().find(|workspace| workspace.has_key(secret))
     }
 
     pub(super) fn with_call(&mut self, call_id: &str) -> Option<&mut Workspace> {

@@ -1,16 +1,18 @@
 //! Endpoints about the workspace as a whole.
 
+#![allow(clippy::unnecessary_wraps, reason = "all endpoints have one type")]
+
 use serde_json::{Value, json};
 
 use super::{EndpointContext, missing_field};
 use crate::retell::fake::answer::{ApiAnswer, ApiRefusal, ApiResult};
-use crate::retell::fake::pages::{self, PageQuery};
+use crate::retell::fake::pages::{self, PageParameters};
 
 /// `api_key_name` is left out for a key without a name.
 pub(super) fn key_info(context: &mut EndpointContext<'_>) -> ApiResult {
     let mut info = json!({ "org_id": context.workspace.org_id, "org_name": context.workspace.org_name });
     let secret = context.request.key.as_deref().unwrap_or_default();
-    if let Some(name) = context.workspace.key_name(secret).flatten() {
+    if let Some(name) = context.workspace.key_name(secret) {
         info["api_key_name"] = name.into();
     }
     Ok(ApiAnswer::ok(info))
@@ -43,5 +45,5 @@ pub(super) fn list_test_cases(context: &mut EndpointContext<'_>) -> ApiResult {
     let test_cases = context.workspace.test_cases.iter();
     let items = test_cases.map(|(id, test_case)| ((0, id.clone()), Value::Object(test_case.clone())));
     let items = items.filter(|(_, test_case)| belongs_to_engine(test_case)).collect();
-    pages::page(items, &PageQuery::from_query(context.request)?)
+    Ok(pages::page(items, &PageParameters::from_query(context.request)?))
 }

@@ -1,21 +1,21 @@
-//! Endpoints that read agents.
+//! Endpoints that read agents and list their versions.
 
 use serde_json::{Value, json};
 
 use super::EndpointContext;
 use crate::retell::fake::answer::{ApiAnswer, ApiResult};
-use crate::retell::fake::pages::{self, PageQuery};
+use crate::retell::fake::pages::{self, PageParameters};
 use crate::retell::fake::rules::{access, versions};
 use crate::retell::fake::versions::{AgentRecord, Channel, Document};
 
 /// The slim items of all agents. Limit and cursor are read from the query; a body can only filter.
 pub(super) fn list(context: &mut EndpointContext<'_>) -> ApiResult {
-    let query = PageQuery::from_query(context.request)?;
+    let query = PageParameters::from_query(context.request)?;
     let body = context.request.object()?;
     let channel = body.get("filter_criteria").and_then(|filter| filter["channel"]["value"].as_str());
     let agents = context.workspace.agents.iter();
     let matching = agents.filter(|(_, agent)| channel.is_none_or(|channel| agent.channel.name() == channel));
-    pages::page(matching.map(|(id, agent)| ((0, id.clone()), slim_item(id, agent))).collect(), &query)
+    Ok(pages::page(matching.map(|(id, agent)| ((0, id.clone()), slim_item(id, agent))).collect(), &query))
 }
 
 /// An item has neither `webhook_url` nor `voice_id`, which only the agent itself has.
@@ -43,7 +43,7 @@ pub(super) fn list_versions(context: &mut EndpointContext<'_>) -> ApiResult {
         let number = i64::try_from(version).unwrap_or(i64::MAX);
         ((number, String::new()), version_item(document))
     });
-    pages::page(items.collect(), &PageQuery::from_query(context.request)?)
+    Ok(pages::page(items.collect(), &PageParameters::from_query(context.request)?))
 }
 
 fn version_item(document: &Document) -> Value {

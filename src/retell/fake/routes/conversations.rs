@@ -6,25 +6,25 @@ use serde_json::Value;
 
 use super::{EndpointContext, filters};
 use crate::retell::fake::answer::{ApiAnswer, ApiRefusal, ApiResult};
-use crate::retell::fake::pages::{self, PageQuery, SortKey};
+use crate::retell::fake::pages::{self, PageParameters, SortKey};
 use crate::retell::fake::rules::{access, lists};
 use crate::retell::fake::versions::Document;
 
 pub(super) fn list_calls(context: &mut EndpointContext<'_>) -> ApiResult {
     let body = context.request.object()?;
-    let query = PageQuery::from_body(&body)?;
+    let query = PageParameters::from_body(&body)?;
     let mut items = matching(&context.workspace.calls, &body)?;
     for (_, call) in &mut items {
         *call = lists::without_transcripts(call);
     }
-    pages::page(as_values(items), &query)
+    Ok(pages::page(as_values(items), &query))
 }
 
 /// Items are whole chats, unlike those of the calls.
 pub(super) fn list_chats(context: &mut EndpointContext<'_>) -> ApiResult {
     let body = context.request.object()?;
-    let query = PageQuery::from_body(&body)?;
-    pages::page(as_values(matching(&context.workspace.chats, &body)?), &query)
+    let query = PageParameters::from_body(&body)?;
+    Ok(pages::page(as_values(matching(&context.workspace.chats, &body)?), &query))
 }
 
 fn matching(documents: &BTreeMap<String, Document>, body: &Document) -> Result<Vec<(SortKey, Document)>, ApiRefusal> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::EndpointContext;
 use crate::retell::fake::answer::{ApiAnswer, ApiResult};
-use crate::retell::fake::pages::{self, PageQuery};
+use crate::retell::fake::pages::{self, PageParameters};
 use crate::retell::fake::rules::{access, fields, patches, versions};
 use crate::retell::fake::versions::VersionHistory;
 use crate::retell::fake::workspace::Workspace;
@@ -67,12 +67,12 @@ pub(super) fn update_flow(context: &mut EndpointContext<'_>) -> ApiResult {
 
 /// The newest version of each engine.
 fn list(context: &mut EndpointContext<'_>, kind: EngineKind) -> ApiResult {
-    let query = PageQuery::from_query(context.request)?;
+    let query = PageParameters::from_query(context.request)?;
     let newest = kind.all(context.workspace).iter().filter_map(|(id, history)| {
         let document = history.get(history.newest()?)?.clone();
         Some(((0, id.clone()), Value::Object(document)))
     });
-    pages::page(newest.collect(), &query)
+    Ok(pages::page(newest.collect(), &query))
 }
 
 fn get(context: &mut EndpointContext<'_>, kind: EngineKind) -> ApiResult {

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::EndpointContext;
 use crate::retell::fake::answer::{ApiAnswer, ApiResult};
-use crate::retell::fake::pages::{self, PageQuery};
+use crate::retell::fake::pages::{self, PageParameters};
 use crate::retell::fake::rules::{access, fields, numbers, patches};
 
 pub(super) fn list(context: &mut EndpointContext<'_>) -> ApiResult {
     let numbers = context.workspace.numbers.iter();
     let items = numbers.map(|(number, document)| ((0, number.clone()), Value::Object(document.clone())));
-    pages::page(items.collect(), &PageQuery::from_query(context.request)?)
+    Ok(pages::page(items.collect(), &PageParameters::from_query(context.request)?))
 }
 
 pub(super) fn get(context: &mut EndpointContext<'_>) -> ApiResult {

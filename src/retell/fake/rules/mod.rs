@@ -1,6 +1,6 @@
 //! The rules of Retell's API that clients must know, one function per rule, each with its source.
 //!
-//! "SDK 6.2.13" is Retell's Python package `retell-sdk`. "Live rejections of September 2026" and "live probe of August
+//! "Retell's SDK 6.2.13" is the Python package `retell-sdk`. "Live rejections of September 2026" and "live probe of August
 //! 2026" are published notes by users who wrote down what the real API answered.
 
 pub(super) mod access;

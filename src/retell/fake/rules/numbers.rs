@@ -47,7 +47,7 @@ pub(in crate::retell::fake) fn bindings_need_weights(patch: &Document) -> Result
 }
 
 /// The weights of a list add up to 1, otherwise 400. An empty list is valid: the number then has no agent.
-/// Source: SDK 6.2.13, `types/phone_number_response.py`.
+/// Source: Retell's SDK 6.2.13, `types/phone_number_response.py`.
 pub(in crate::retell::fake) fn weights_sum_to_one(patch: &Document) -> Result<(), ApiRefusal> {
     for (name, bindings) in binding_lists(patch).filter(|(_, bindings)| !bindings.is_empty()) {
         let sum: f64 = bindings.iter().filter_map(|binding| binding["weight"].as_f64()).sum();

@@ -13,7 +13,7 @@ pub(in crate::retell::fake) fn keep_known_keys(patch: Document, known: &[&str]) 
 
 /// A key of a patch replaces the whole value. This includes the arrays `general_tools`, `states`, `nodes` and `tools`:
 /// an element that is not sent is deleted.
-/// Source: SDK 6.2.13, `types/llm_update_params.py` and `types/conversation_flow_update_params.py`.
+/// Source: Retell's SDK 6.2.13, `types/llm_update_params.py` and `types/conversation_flow_update_params.py`.
 pub(in crate::retell::fake) fn replace_keys(document: &mut Document, patch: Document) {
     document.extend(patch);
 }

@@ -8,7 +8,7 @@ use crate::retell::fake::versions::{AgentRecord, Document, VersionHistory};
 
 /// `latest`, like no version at all, is the largest version number, drafts included: an unfinished draft can serve
 /// callers. `latest_published` is the version that was published last.
-/// Source: SDK 6.2.13, `types/phone_number_response.py`, `agent_version`.
+/// Source: Retell's SDK 6.2.13, `types/phone_number_response.py`, `agent_version`.
 pub(in crate::retell::fake) fn resolve_version(history: &VersionHistory, reference: Option<&str>) -> Option<u64> {
     match reference {
         None | Some("latest") => history.newest(),
@@ -18,7 +18,7 @@ pub(in crate::retell::fake) fn resolve_version(history: &VersionHistory, referen
 }
 
 /// A reference to an agent version can also be a tag. A tag that exists but is unassigned means `latest`.
-/// Source: SDK 6.2.13, `types/phone_number_response.py`, `agent_version`.
+/// Source: Retell's SDK 6.2.13, `types/phone_number_response.py`, `agent_version`.
 pub(in crate::retell::fake) fn resolve_agent_version(agent: &AgentRecord, reference: Option<&str>) -> Option<u64> {
     match reference.and_then(|name| agent.tags.get(name)) {
         Some(tag) => tag.get("version").and_then(Value::as_u64).or_else(|| agent.history.newest()),
@@ -27,7 +27,7 @@ pub(in crate::retell::fake) fn resolve_agent_version(agent: &AgentRecord, refere
 }
 
 /// A patch without `version` changes the newest version, which may be the draft of another editor.
-/// Source: SDK 6.2.13, `types/agent_update_params.py`.
+/// Source: Retell's SDK 6.2.13, `types/agent_update_params.py`.
 pub(in crate::retell::fake) fn version_to_patch(history: &VersionHistory, version: Option<u64>) -> Option<u64> {
     match version {
         Some(version) => history.get(version).map(|_| version),

@@ -1,12 +1,12 @@
 use serde_json::{Value, json};
 
-use super::support::{Fixture, item_values, seed};
+use super::support::{FakeFixture, item_values, seed};
 use crate::retell::fake::AgentSeed;
 
-/// Source: SDK 6.2.13, `resources/agent.py`; the copy of the engine is documented under agent versions.
+/// Source: Retell's SDK 6.2.13, `resources/agent.py`; the copy of the engine is documented under agent versions.
 #[tokio::test]
 async fn a_new_draft_has_a_copy_of_its_engine_as_a_new_version() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     fixture.patch("/update-agent/agent_llm?version=0", json!({ "version_title": "first" })).await;
     let (status, draft) = fixture.post("/create-agent-version/agent_llm", json!({ "base_version": 0 })).await;
     assert_eq!((status, &draft["version"], &draft["base_version"]), (201, &json!(1), &json!(0)));
@@ -21,10 +21,10 @@ async fn a_new_draft_has_a_copy_of_its_engine_as_a_new_version() {
     assert_ne!(prompt(0).await, "new");
 }
 
-/// Source: SDK 6.2.13, `resources/agent.py`: publishes "in place" and answers without a document.
+/// Source: Retell's SDK 6.2.13, `resources/agent.py`: publishes "in place" and answers without a document.
 #[tokio::test]
 async fn a_publication_publishes_agent_and_engine_in_place_and_answers_without_a_body() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     fixture.post("/create-agent-version/agent_llm", json!({ "base_version": 0 })).await;
     let publication = json!({ "version": 1, "version_title": "plan 118", "version_description": "hours" });
     assert_eq!(fixture.post("/publish-agent-version/agent_llm", publication).await, (200, json!("")));
@@ -39,10 +39,10 @@ async fn a_publication_publishes_agent_and_engine_in_place_and_answers_without_a
     assert_eq!(fixture.patch("/update-retell-llm/llm_agent_llm?version=1", json!({ "model": "x" })).await.0, 400);
 }
 
-/// Source: SDK 6.2.13, `types/phone_number_response.py`: the version that was published last.
+/// Source: Retell's SDK 6.2.13, `types/phone_number_response.py`: the version that was published last.
 #[tokio::test]
 async fn an_older_draft_that_is_published_later_is_latest_published() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     for _ in 0..2 {
         fixture.post("/create-agent-version/agent_llm", json!({ "base_version": 0 })).await;
     }
@@ -53,10 +53,10 @@ async fn an_older_draft_that_is_published_later_is_latest_published() {
     assert_eq!(fixture.get("/get-agent/agent_llm?version=latest").await.1["version"], 2);
 }
 
-/// Source: SDK 6.2.13, `resources/agent.py`; that published versions stay follows from their immutability.
+/// Source: Retell's SDK 6.2.13, `resources/agent.py`; that published versions stay follows from their immutability.
 #[tokio::test]
 async fn drafts_can_be_deleted_and_published_versions_cannot() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     fixture.post("/create-agent-version/agent_flow", json!({ "base_version": 0 })).await;
     assert_eq!(fixture.delete("/delete-agent-version/agent_flow?version=0").await.0, 400);
     assert_eq!(fixture.delete("/delete-agent-version/agent_flow?version=1").await, (204, json!("")));
@@ -68,7 +68,7 @@ async fn drafts_can_be_deleted_and_published_versions_cannot() {
 
 #[tokio::test]
 async fn requests_without_their_required_fields_get_400() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     assert_eq!(fixture.post("/create-agent-version/agent_llm", json!({})).await.0, 400);
     assert_eq!(fixture.post("/publish-agent-version/agent_llm", json!({})).await.0, 400);
     assert_eq!(fixture.delete("/delete-agent-version/agent_llm").await.0, 400);
@@ -88,7 +88,7 @@ async fn unknown_keys_of_the_state_are_kept() {
         .agent_key("future", json!({ "a": 1 }))
         .engine_key("model", "gpt-5")
         .add_to(&mut workspace);
-    let fixture = Fixture::start_with(workspace).await;
+    let fixture = FakeFixture::start_with(workspace).await;
     fixture.patch("/update-agent/agent_new", json!({ "webhook_url": null })).await;
     let (_, agent) = fixture.get("/get-agent/agent_new").await;
     assert_eq!((&agent["future"], &agent["webhook_url"]), (&json!({ "a": 1 }), &Value::Null));
@@ -99,7 +99,7 @@ async fn unknown_keys_of_the_state_are_kept() {
 /// A client skips agents whose time has not changed, so every change needs a new time.
 #[tokio::test]
 async fn every_change_has_a_later_modification_time() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     fixture.post("/create-agent-version/agent_llm", json!({ "base_version": 0 })).await;
     let mut last_ms = 0;
     for name in ["a", "b", "c"] {

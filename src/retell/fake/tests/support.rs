@@ -14,12 +14,12 @@ pub(super) const NUMBER: &str = "+14155550100";
 pub(super) type Answered = (u16, Value);
 
 /// A fake with a client that uses its first key.
-pub(super) struct Fixture {
+pub(super) struct FakeFixture {
     pub(super) fake: FakeRetell,
     client: Client,
 }
 
-impl Fixture {
+impl FakeFixture {
     pub(super) async fn start() -> Self {
         Self::start_with(seed()).await
     }
@@ -49,7 +49,7 @@ impl Fixture {
         self.try_send(method, path, body, Some(KEY)).await.unwrap()
     }
 
-    /// Sends a request with `key`; `None` when there is no complete answer.
+    /// Sends a request with `key`; `None` when the answer is missing or incomplete.
     pub(super) async fn try_send(
         &self,
         method: &str,

@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
-use super::support::{Fixture, NUMBER};
+use super::support::{FakeFixture, NUMBER};
 
 /// Creates a draft of `agent_llm`, whose version 0 is published, and returns its version number.
-async fn new_draft(fixture: &Fixture) -> u64 {
+async fn new_draft(fixture: &FakeFixture) -> u64 {
     let (status, draft) = fixture.post("/create-agent-version/agent_llm", json!({ "base_version": 0 })).await;
     assert_eq!(status, 201);
     draft["version"].as_u64().unwrap()
@@ -12,7 +12,7 @@ async fn new_draft(fixture: &Fixture) -> u64 {
 /// Source: live rejections of September 2026.
 #[tokio::test]
 async fn published_llms_and_flows_cannot_be_changed() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     for path in ["/update-retell-llm/llm_agent_llm", "/update-conversation-flow/flow_agent_flow?version=0"] {
         let (status, body) = fixture.patch(path, json!({ "general_prompt": "x", "global_prompt": "x" })).await;
         assert_eq!(status, 400);
@@ -25,7 +25,7 @@ async fn published_llms_and_flows_cannot_be_changed() {
 /// Source: live rejections of September 2026.
 #[tokio::test]
 async fn published_agents_cannot_be_changed_except_for_the_version_title() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     assert_eq!(fixture.patch("/update-agent/agent_llm", json!({ "agent_name": "x" })).await.0, 422);
     let both = json!({ "agent_name": "x", "version_title": "y" });
     assert_eq!(fixture.patch("/update-agent/agent_llm?version=0", both).await.0, 422);
@@ -37,7 +37,7 @@ async fn published_agents_cannot_be_changed_except_for_the_version_title() {
 /// Source: live rejections of September 2026.
 #[tokio::test]
 async fn the_response_engine_cannot_be_changed_in_a_draft_either() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     let draft = new_draft(&fixture).await;
     let patch = json!({ "response_engine": { "type": "retell-llm", "llm_id": "llm_other" } });
     let (status, body) = fixture.patch(&format!("/update-agent/agent_llm?version={draft}"), patch).await;
@@ -45,10 +45,10 @@ async fn the_response_engine_cannot_be_changed_in_a_draft_either() {
     assert!(body["message"].as_str().unwrap().contains("response engine"), "{body}");
 }
 
-/// Source: SDK 6.2.13, `types/agent_update_params.py`.
+/// Source: Retell's SDK 6.2.13, `types/agent_update_params.py`.
 #[tokio::test]
 async fn a_patch_without_version_changes_the_newest_version() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     let first = new_draft(&fixture).await;
     let second = new_draft(&fixture).await;
     fixture.patch("/update-agent/agent_llm", json!({ "agent_name": "changed" })).await;
@@ -57,10 +57,10 @@ async fn a_patch_without_version_changes_the_newest_version() {
     assert_eq!(name(second).await["agent_name"], "changed");
 }
 
-/// Source: SDK 6.2.13, `types/phone_number_response.py`, and for get-agent a public project of 2025.
+/// Source: Retell's SDK 6.2.13, `types/phone_number_response.py`, and for get-agent a public project of 2025.
 #[tokio::test]
 async fn latest_and_no_version_include_drafts_and_latest_published_does_not() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     let draft = new_draft(&fixture).await;
     for (query, expected, is_published) in
         [("", draft, false), ("?version=latest", draft, false), ("?version=latest_published", 0, true)]
@@ -72,10 +72,10 @@ async fn latest_and_no_version_include_drafts_and_latest_published_does_not() {
     }
 }
 
-/// Source: SDK 6.2.13, `types/phone_number_response.py`.
+/// Source: Retell's SDK 6.2.13, `types/phone_number_response.py`.
 #[tokio::test]
 async fn a_tag_means_its_version_and_an_unassigned_tag_means_latest() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     let draft = new_draft(&fixture).await;
     fixture.fake.edit(|workspaces| {
         let agent = workspaces.first_mut().agents.get_mut("agent_llm").unwrap();
@@ -88,10 +88,10 @@ async fn a_tag_means_its_version_and_an_unassigned_tag_means_latest() {
     assert_eq!((staging["version"].as_u64(), &staging["assigned_tags"]), (Some(draft), &json!([])));
 }
 
-/// Source: SDK 6.2.13, `types/phone_number_response.py`.
+/// Source: Retell's SDK 6.2.13, `types/phone_number_response.py`.
 #[tokio::test]
 async fn a_binding_without_version_serves_the_newest_draft() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     let phone_call = json!({ "from_number": NUMBER, "to_number": "+14155550199" });
     let (_, before) = fixture.post("/v2/create-phone-call", phone_call.clone()).await;
     assert_eq!(before["agent_version"], 0);
@@ -107,7 +107,7 @@ async fn a_binding_without_version_serves_the_newest_draft() {
 /// Source: Retell's OpenAPI text of mid 2026.
 #[tokio::test]
 async fn a_stale_draft_gets_412() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     let draft = new_draft(&fixture).await;
     fixture.fake.edit(|workspaces| {
         workspaces.first_mut().agents.get_mut("agent_llm").unwrap().history.mark_stale(draft);
@@ -119,7 +119,7 @@ async fn a_stale_draft_gets_412() {
 /// Source: a public project that deployed through the API in 2025.
 #[tokio::test]
 async fn read_only_and_unknown_keys_of_a_patch_are_ignored_without_an_error() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     let draft = new_draft(&fixture).await;
     let path = format!("/update-agent/agent_llm?version={draft}");
     let patch = json!({
@@ -135,10 +135,10 @@ async fn read_only_and_unknown_keys_of_a_patch_are_ignored_without_an_error() {
     assert_eq!(fixture.patch("/update-agent/agent_llm?version=0", ignored_only).await.0, 200);
 }
 
-/// Source: SDK 6.2.13, `types/llm_update_params.py` and `types/conversation_flow_update_params.py`.
+/// Source: Retell's SDK 6.2.13, `types/llm_update_params.py` and `types/conversation_flow_update_params.py`.
 #[tokio::test]
 async fn arrays_are_replaced_as_a_whole() {
-    let fixture = Fixture::start().await;
+    let fixture = FakeFixture::start().await;
     new_draft(&fixture).await;
     let states = json!({ "general_tools": [{ "type": "end_call", "name": "bye" }], "states": [{ "name": "a" }] });
     let (_, llm) = fixture.patch("/update-retell-llm/llm_agent_llm", states).await;
