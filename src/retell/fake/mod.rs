@@ -16,7 +16,7 @@ mod rules;
 mod server;
 #[cfg(test)]
 mod tests;
-mod versions;
+pub(crate) mod versions;
 mod workspace;
 
 use std::io;
@@ -34,7 +34,6 @@ pub(crate) use self::builder::{AgentSeed, custom_tool, number_bound_to};
 pub(crate) use self::faults::{Fault, RateLimit};
 pub(crate) use self::play::{PlayError, PlayedEvent};
 pub(crate) use self::request_log::{PathCount, RecordedRequest};
-pub(crate) use self::versions::{AgentRecord, Channel, Document, VersionHistory};
 pub(crate) use self::workspace::{Workspace, Workspaces};
 
 /// A running fake. Dropping it closes the listener and ends its connections.

@@ -122,11 +122,11 @@ async fn read_only_and_unknown_keys_of_a_patch_are_ignored_without_an_error() {
     let fixture = FakeFixture::start().await;
     let draft = new_draft(&fixture).await;
     let path = format!("/update-agent/agent_llm?version={draft}");
-    let patch = json!({
+    let body = json!({
         "is_published": true, "last_modification_timestamp": 1, "version": 9, "agent_id": "x", "invented": 1,
         "agent_name": "changed",
     });
-    let (status, agent) = fixture.patch(&path, patch).await;
+    let (status, agent) = fixture.patch(&path, body).await;
     assert_eq!((status, &agent["agent_name"], &agent["is_published"]), (200, &json!("changed"), &json!(false)));
     assert_eq!((agent["version"].as_u64(), &agent["agent_id"]), (Some(draft), &json!("agent_llm")));
     assert_eq!(agent["invented"], Value::Null);
