@@ -82,7 +82,7 @@ mod outbound;
 mod privacy;
 #[cfg(feature = "receiver")]
 mod rejections;
-#[cfg(all(test, feature = "receiver"))]
+#[cfg(feature = "receiver")]
 mod retell;
 mod security;
 #[cfg(feature = "receiver")]

@@ -12,6 +12,8 @@ mod clean_tests;
 #[cfg(test)]
 mod error_tests;
 mod field_error;
+#[cfg(test)]
+mod key_tests;
 mod load;
 mod sections;
 #[cfg(test)]
@@ -30,8 +32,8 @@ pub(crate) use sections::{
     AppointmentSettings, CompanySettings, DateOrder, DeliveryOrdering, DocsSettings, EgressSettings, ExecSettings,
     FileSettings, FunctionFallback, FunctionSettings, IdempotencyMode, InboundAnswerSettings, InboundAskSettings,
     InboundKind, InboundRuleSettings, InboundSettings, LogFormat, LogSettings, OpeningHours, OpsSettings,
-    ProgramSearchPath, RetellSignatureMode, RetentionDays, RetentionSettings, SecuritySettings, ServerSettings,
-    ServiceSettings, StorageSettings, is_function_name, normalize_name, parse_time_zone,
+    ProgramSearchPath, RetellSettings, RetellSignatureMode, RetentionDays, RetentionSettings, SecuritySettings,
+    ServerSettings, ServiceSettings, StorageSettings, is_function_name, normalize_name, parse_time_zone,
 };
 pub(crate) use values::address_list::EgressAllowlist;
 pub(crate) use values::company_slug::{CompanySlug, DEFAULT_COMPANY_SLUG};
@@ -46,6 +48,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// Which requests are accepted as coming from Retell.
     pub security: SecuritySettings,
+    /// The key and the address of Retell's REST API. Read again on SIGHUP.
+    pub retell: RetellSettings,
     /// Where events are stored on disk.
     pub storage: StorageSettings,
     /// How long stored data is kept. Nothing is deleted by default: a key that is unset or 0 keeps its data without
@@ -87,6 +91,7 @@ impl Default for Settings {
         Self {
             server: ServerSettings::default(),
             security: SecuritySettings::default(),
+            retell: RetellSettings::default(),
             storage: StorageSettings::default(),
             retention: RetentionSettings::default(),
             log: LogSettings::default(),

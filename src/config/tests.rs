@@ -139,7 +139,7 @@ fn conventional_names_work_and_empty_variables_are_unset() {
 fn prefixed_variable_accepts_a_list_of_keys() {
     let settings = from_env(&[
         ("RETELL_WEBHOOK__SECURITY__KEYS", &format!("{KEY},{KEY}1")),
-        ("RETELL_API_KEY", &format!("{KEY}9")),
+        ("RETELL_WEBHOOK_SECRET_KEY", &format!("{KEY}9")),
     ]);
     assert_eq!(settings.unwrap().security.keys.len(), 2);
 }
@@ -280,7 +280,7 @@ fn invalid_companies_are_refused_by_key() {
     for slug in ["a", "Acme", "ac me", "inbound", "test", "default", &"a".repeat(41)] {
         assert!(refused(&table(slug, keys)).contains("companies[0].slug"), "{slug}");
     }
-    assert!(refused(&table("acme", "")).contains("companies[0] `acme`: keys: it is not set"));
+    assert!(refused(&table("acme", "")).contains("companies[0] `acme`: keys: neither it nor api_key is set"));
     assert!(
         refused(&table("acme", "keys = \"your_api_key_here\""))
             .contains("companies[0] `acme`: keys: one of them is a placeholder")

@@ -58,6 +58,7 @@ impl Settings {
                 ));
             }
         }
+        self.retell.validate()?;
         if !(1..=MAX_SIGNATURE_TOLERANCE_MS).contains(&self.security.signature_tolerance_ms) {
             let why = format!(
                 "{} ms is out of range; expected 1 to 3600000 ms, within which a captured request can be sent again. \

@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Response};
+use reqwest::{Client, Method, Response};
 use tokio::net::TcpStream;
 use url::{Host, Position, Url};
 
@@ -35,13 +35,13 @@ pub struct Egress {
 /// A URL that passed the guard, as far as it can be checked before its host name is resolved.
 #[derive(Clone)]
 pub struct DestinationUrl {
-    url: Url,
+    pub(super) url: Url,
     guard: SsrfGuard,
 }
 
 /// A destination with its connection pool.
 pub struct Destination {
-    url: DestinationUrl,
+    pub(super) url: DestinationUrl,
     max_redirects: u8,
     client: Client,
 }
@@ -67,14 +67,6 @@ pub struct ResponseSummary {
     pub redirect_origin: Option<String>,
     /// The first bytes of the body, at most 2048.
     pub body_prefix: String,
-}
-
-/// A response with its whole body.
-pub struct FullResponse {
-    pub status: u16,
-    /// The value of the `Content-Type` header.
-    pub content_type: Option<String>,
-    pub body: Bytes,
 }
 
 /// The value of the `Content-Type` header.
@@ -184,30 +176,6 @@ impl Destination {
         tokio::time::timeout(post.timeout, posted).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Posts and reads the whole response of at most `limit_bytes`. Redirects are not followed.
-    ///
-    /// # Errors
-    /// See [`RequestError`]; also a response that is longer or incomplete.
-    pub async fn post_and_read_all(&self, post: PostRequest, limit_bytes: usize) -> Result<FullResponse, RequestError> {
-        let PostRequest { mut headers, same_origin_headers, body, timeout } = post;
-        headers.extend(same_origin_headers);
-        let failed = |why: &str| RequestError::NoResponse(format!("{self}: {why}"));
-        let exchange = async {
-            let mut response = self.send(&self.url.url, headers, body).await?;
-            let status = response.status().as_u16();
-            let content_type = response_content_type(&response);
-            let mut read = BytesMut::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| failed(super::failure_reason(&error)))? {
-                if read.len() + chunk.len() > limit_bytes {
-                    return Err(failed(&format!("the response is longer than {limit_bytes} bytes")));
-                }
-                read.extend_from_slice(&chunk);
-            }
-            Ok(FullResponse { status, content_type, body: read.freeze() })
-        };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(failed("no response within the timeout")))
-    }
-
     /// The destination's URL with `query` appended to its own query.
     pub(super) fn url_with_query(&self, query: Option<&str>) -> Url {
         let mut url = self.url.url.clone();
@@ -233,7 +201,7 @@ impl Destination {
         headers.extend(same_origin_headers);
         let mut redirects_left = self.max_redirects;
         loop {
-            let response = self.send(&url, headers.clone(), body.clone()).await?;
+            let response = self.send(Method::POST, &url, headers.clone(), body.clone()).await?;
             let Some(next) = redirect_location(&url, &response) else { return Ok((response, None)) };
             if redirects_left == 0 {
                 return Ok((response, Some(display_origin(&next))));
@@ -248,10 +216,16 @@ impl Destination {
         }
     }
 
-    async fn send(&self, url: &Url, headers: HeaderMap, body: Bytes) -> Result<Response, RequestError> {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, RequestError> {
         // Checked for each request, because the guard's DNS resolver sees host names only, not literal addresses.
         self.url.guard.check(url).map_err(|blocked| RequestError::Blocked(blocked.to_string()))?;
-        let request = self.client.post(url.clone()).headers(headers).body(body);
+        let request = self.client.request(method, url.clone()).headers(headers).body(body);
         request.send().await.map_err(|error| to_request_error(url, &error))
     }
 

@@ -1,12 +1,13 @@
 //! The only outbound HTTP client: rustls with ring, no system proxy, no automatic redirects, a timeout for every
 //! request. [`HttpConnection`] is a smaller one for load generators.
 //!
-//! Handlers post through a [`Destination`], whose guard blocks internal addresses that the settings do not allow,
+//! Handlers post through a [`Destination`], which is also what the client of Retell's API uses. Its guard blocks internal addresses that the settings do not allow,
 //! whether they come from an address in a URL, from a host name or from a redirect.
 
 mod address;
 mod connection;
 mod destination;
+mod full_response;
 mod guard;
 mod response_text;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 pub use connection::{ConnectionError, HttpConnection, RequestTarget, SplitBody};
 pub(crate) use destination::{Destination, DestinationUrl, Egress, PostRequest, RequestError, ResponseSummary};
+pub(crate) use full_response::{ApiRequest, FullResponse};
 pub(crate) use reqwest::{Client, Error as HttpError};
 pub(crate) use response_text::decode_text;
 pub(crate) use truncated_response::TruncatedResponse;

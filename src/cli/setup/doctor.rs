@@ -13,7 +13,8 @@ use crate::view::{DoctorFinding, FindingLevel};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DoctorArgs {
-    /// Also compare this machine's clock with the clock of Retell's API, which needs internet access
+    /// Also check the API keys with Retell's API, that the API behaves as expected, and this machine's clock; reads only, and
+    /// needs internet access
     #[arg(long)]
     online: bool,
     /// URL of the server whose clock `--online` compares with

@@ -69,14 +69,14 @@ fn text_kind(key: &str, text: &str) -> TextKind {
     let name = key.rsplit('.').next().unwrap_or_default();
     let (name, position) = name.split_once('[').unwrap_or((name, ""));
     match name {
-        "data_dir" | "dir" | "path" | "parameters_file" => TextKind::Path,
+        "data_dir" | "dir" | "path" | "parameters_file" | "api_key_file" | "keys_file" => TextKind::Path,
         "url" if text.starts_with(STORE_SCHEME) => TextKind::Path,
         // Of a command only the program is a path; its arguments are passed on unchanged.
         "command" if position == "0]" => TextKind::Path,
         "from" | "to" if text.starts_with('@') => TextKind::Path,
-        "url" | "urls" => TextKind::Url,
-        "keys" | "secret" | "token" | "host" | "listen" | "agents" | "agent" | "companies" | "slug" | "events"
-        | "trusted_proxies" | "allowlist" | "level" | "format" | "time_zone" => TextKind::Word,
+        "url" | "urls" | "base_url" => TextKind::Url,
+        "keys" | "api_key" | "secret" | "token" | "host" | "listen" | "agents" | "agent" | "companies" | "slug"
+        | "events" | "trusted_proxies" | "allowlist" | "level" | "format" | "time_zone" => TextKind::Word,
         _ => TextKind::Other,
     }
 }

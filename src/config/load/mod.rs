@@ -1,5 +1,6 @@
 //! Reads the layers of the settings and merges them, and describes the keys that they may hold.
 
+mod api_keys;
 mod clean_values;
 mod origins;
 pub(crate) mod reference;
@@ -21,8 +22,6 @@ pub(crate) use self::sources::enter_folder;
 pub(in crate::config) use self::sources::{API_KEY_VARIABLES, ENV_ALIASES};
 use self::suggest::suggest_key;
 use super::FieldError;
-use crate::base::secret::Secret;
-use crate::config::sections::security::{invalid_key_reason, parse_keys};
 use crate::config::{HandlerSettings, Settings};
 
 /// One configuration file that exists.
@@ -58,9 +57,7 @@ fn merge(files: &[ConfigFile], sources: &ConfigSources) -> Result<Settings, Fiel
         return Err(unknown_key_error(&path));
     }
     HandlerSettings::add_built_in(&mut settings.handlers);
-    if let Some(keys) = api_keys_from_env(sources)? {
-        settings.security.keys = keys;
-    }
+    api_keys::apply(&mut settings, sources)?;
     match find_file_only_violation(sources, &settings) {
         Some(violation) => Err(violation),
         None => Ok(settings),
@@ -177,33 +174,6 @@ fn missing_run_env_file(sources: &ConfigSources, run_env: &str, path: &Path) -> 
 /// A path as shown to people: `config/local.toml`.
 fn display_path(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
-}
-
-/// API keys from the variables with conventional names; an error names the variable. `RETELL_WEBHOOK__SECURITY__KEYS`
-/// overrides them.
-fn api_keys_from_env(sources: &ConfigSources) -> Result<Option<Vec<Secret>>, FieldError> {
-    if sources.env_var("RETELL_WEBHOOK__SECURITY__KEYS").is_some() {
-        return Ok(None);
-    }
-    let mut keys: Vec<Secret> = Vec::new();
-    for name in API_KEY_VARIABLES {
-        let Some((name, text)) = sources.read_value_or_file(name)? else { continue };
-        for key in parse_keys(&text) {
-            if let Some(why) = invalid_key_reason(&key) {
-                return Err(sources.variable_error(
-                    &name,
-                    format!(
-                        "it {why}; set it to the key with the webhook badge from Retell's dashboard (Settings \
-                         → API Keys), or unset it"
-                    ),
-                ));
-            }
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
-    }
-    Ok(Some(keys).filter(|keys| !keys.is_empty()))
 }
 
 fn unknown_key_error(path: &str) -> FieldError {

@@ -80,6 +80,12 @@ impl Origins {
             [only] => origins.replace("security.keys", sources.variable_origin(only)),
             several => origins.replace("security.keys", Origin::Variable(several.join(", "))),
         }
+        let [api_key, _] = API_KEY_VARIABLES;
+        for name in [api_key.to_owned(), format!("{api_key}_FILE")] {
+            if sources.env_var(&name).is_some() {
+                origins.replace("retell.api_key", sources.variable_origin(&name));
+            }
+        }
         for (name, key, _) in sources.prefixed_variables() {
             origins.replace(&key, sources.variable_origin(name));
         }

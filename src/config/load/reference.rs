@@ -227,6 +227,10 @@ fn environment_variables(table: &str, key: &str) -> String {
         "security.keys" => {
             names.extend(API_KEY_VARIABLES.iter().flat_map(|name| [(*name).to_owned(), format!("{name}_FILE")]));
         }
+        "retell.api_key" => {
+            let [name, _] = API_KEY_VARIABLES;
+            names.extend([name.to_owned(), format!("{name}_FILE")]);
+        }
         "log.level" => names.push("DEBUG".to_owned()),
         _ => {}
     }

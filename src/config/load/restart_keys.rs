@@ -9,7 +9,7 @@ use crate::config::Settings;
 /// Keys that a reload applies; every other key needs a restart.
 const RELOADABLE_KEYS: [&str; 4] = ["companies", "functions", "handlers", "security.keys"];
 /// Sections that a reload applies as a whole.
-const RELOADABLE_SECTIONS: [&str; 3] = ["alarms.", "inbound.", "retention."];
+const RELOADABLE_SECTIONS: [&str; 4] = ["alarms.", "inbound.", "retell.", "retention."];
 
 impl Settings {
     /// The keys, such as `server.port`, whose values differ and that a reload does not apply.

@@ -9,7 +9,8 @@ use crate::config::Settings;
 use crate::config::sections::{
     AlarmSettings, AppointmentSettings, CompanySettings, DocsSettings, EgressSettings, FunctionSettings,
     HandlerSettings, InboundAnswerSettings, InboundAskSettings, InboundRuleSettings, InboundSettings, LogSettings,
-    OpsSettings, RetentionDays, RetentionSettings, SecuritySettings, ServerSettings, ServiceSettings, StorageSettings,
+    OpsSettings, RetellSettings, RetentionDays, RetentionSettings, SecuritySettings, ServerSettings, ServiceSettings,
+    StorageSettings,
 };
 
 /// The valid key that is most similar to `unknown` (a dotted path without list positions), if any is similar.
@@ -23,10 +24,11 @@ pub(in crate::config) type TableKeys = (&'static str, &'static [&'static str]);
 
 /// Every table of the settings, by its dotted path. Their order is the one of `config/default.toml` and of the
 /// reference.
-pub(in crate::config) fn tables() -> [TableKeys; 20] {
+pub(in crate::config) fn tables() -> [TableKeys; 21] {
     [
         ("server", field_names::<ServerSettings>()),
         ("security", field_names::<SecuritySettings>()),
+        ("retell", field_names::<RetellSettings>()),
         ("storage", field_names::<StorageSettings>()),
         ("retention", field_names::<RetentionSettings>()),
         ("log", field_names::<LogSettings>()),

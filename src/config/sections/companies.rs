@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,18 @@ pub struct CompanySettings {
     #[serde(default, deserialize_with = "deserialize_keys")]
     #[schemars(with = "string_list::StringList", example = ["key_9f27a1c4de5588b2031fa7c0"])]
     pub keys: Vec<Secret>,
+    /// File that holds `keys`, separated by commas or lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = &"/run/secrets/acme_webhook_key")]
+    pub keys_file: Option<PathBuf>,
+    /// API key for the company's Retell account; its signatures are accepted as well. Unset: the account is not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = &"key_51c0b7e2d94f8a36517f20de")]
+    pub api_key: Option<Secret>,
+    /// Path of a file that holds `api_key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = &"/run/secrets/acme_api_key")]
+    pub api_key_file: Option<PathBuf>,
     /// Ids of the company's agents. An event of another agent on the company's routes is stored as well, with a
     /// warning in the log.
     #[serde(default, deserialize_with = "string_list::deserialize_strings")]
@@ -65,7 +79,10 @@ pub(in crate::config) fn validate(
             parse_time_zone("time_zone", name).map_err(|error| error.in_list("companies", position, &company.slug))?;
         }
         if company.keys.is_empty() && verify {
-            return refused("keys", "it is not set, so none of the company's events could be verified".to_owned());
+            return refused(
+                "keys",
+                "neither it nor api_key is set, so none of the company's events could be verified".to_owned(),
+            );
         }
         if let Some(why) = company.keys.iter().find_map(invalid_key_reason) {
             return refused("keys", format!("one of them {why}; take it from the company's own Retell dashboard"));

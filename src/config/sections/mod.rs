@@ -10,14 +10,16 @@ mod handlers;
 mod inbound;
 mod log;
 mod ops;
+pub(super) mod retell;
 pub(super) mod retention;
 pub(super) mod security;
 mod server;
-mod services;
 mod storage;
 
 pub use alarms::AlarmSettings;
-pub(crate) use appointments::{AppointmentSettings, DateOrder, OpeningHours, parse_time_zone};
+pub(crate) use appointments::{
+    AppointmentSettings, DateOrder, OpeningHours, ServiceSettings, normalize_name, parse_time_zone,
+};
 pub(crate) use companies::CompanySettings;
 pub(crate) use docs::DocsSettings;
 pub(crate) use egress::EgressSettings;
@@ -31,8 +33,8 @@ pub(crate) use inbound::{
 };
 pub(crate) use log::{LogFormat, LogSettings};
 pub(crate) use ops::OpsSettings;
+pub(crate) use retell::RetellSettings;
 pub(crate) use retention::{RetentionDays, RetentionSettings};
 pub(crate) use security::SecuritySettings;
 pub(crate) use server::ServerSettings;
-pub(crate) use services::{ServiceSettings, normalize_name};
 pub(crate) use storage::StorageSettings;

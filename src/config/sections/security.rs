@@ -11,7 +11,8 @@ use crate::config::values::string_list;
 pub struct SecuritySettings {
     /// API keys whose signatures are accepted: the key with the webhook badge in Retell's dashboard, two keys during
     /// a rotation. The variables may hold several keys separated by commas, or with `_FILE` added to their names the
-    /// path of a file. Unset: a random development key in the file `dev.key` of `storage.data_dir`.
+    /// path of a file. `retell.api_key` is added. Unset: a random development key in the file `dev.key` of
+    /// `storage.data_dir`.
     #[serde(deserialize_with = "deserialize_keys")]
     #[schemars(with = "string_list::StringList")]
     pub keys: Vec<Secret>,

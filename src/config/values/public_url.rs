@@ -1,4 +1,4 @@
-//! The value of `server.url`.
+//! The values of `server.url` and `retell.base_url`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,6 +21,10 @@ impl PublicUrl {
     /// local network.
     pub(crate) fn is_public_http(&self) -> bool {
         self.0.scheme() == "http" && !self.is_loopback() && !is_private_host(&self.0)
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
     }
 
     pub(crate) fn port(&self) -> Option<u16> {

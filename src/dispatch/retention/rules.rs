@@ -108,6 +108,9 @@ mod tests {
             slug: slug.parse().unwrap(),
             name: None,
             keys: Vec::new(),
+            keys_file: None,
+            api_key: None,
+            api_key_file: None,
             agents: Vec::new(),
             retention: Some(RetentionDays { events_days, ..RetentionDays::default() }),
         }

@@ -102,7 +102,7 @@ impl InboundTarget {
         if !(200..300).contains(&response.status) {
             return Err(InboundTargetError::UnexpectedStatus(target(), response.status));
         }
-        let text = decode_text(response.content_type.as_deref(), &response.body, false);
+        let text = decode_text(response.content_type(), &response.body, false);
         let body =
             text.and_then(|text| parse_json(text.as_bytes())).ok_or_else(|| InboundTargetError::NotJson(target()))?;
         InboundAnswer::from_json(&body, request.kind)

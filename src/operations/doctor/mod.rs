@@ -5,6 +5,7 @@ mod disk;
 mod function_routes;
 mod keys;
 mod network;
+pub(super) mod retell_api;
 mod store;
 
 use super::config::startup_warnings;
@@ -18,7 +19,7 @@ use crate::view::{DoctorFinding, FindingLevel};
 /// Checks that are not made by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DoctorRequest<'a> {
-    /// Compare this machine's clock with that of the server at this URL.
+    /// Compare this machine's clock with that of the server at this URL, and check the API keys and Retell's API.
     pub(crate) clock_url: Option<&'a str>,
     /// Read the whole store, and list its files.
     pub(crate) inspect_store: bool,
@@ -74,6 +75,7 @@ pub(crate) async fn diagnose_setup(
     findings.extend(destinations::check_destinations(&settings).await?);
     if let Some(url) = request.clock_url {
         findings.push(network::check_clock(url, clock).await?);
+        findings.extend(retell_api::check_retell_api(&settings, clock.now_ms()).await?);
     }
     Ok(findings)
 }

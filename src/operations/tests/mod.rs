@@ -1,6 +1,7 @@
 //! The operations against a live receiver in this process, each asserted by its typed result.
 
 mod live_receiver;
+mod retell_api;
 
 use std::io::Cursor;
 use std::sync::atomic::Ordering;

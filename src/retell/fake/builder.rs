@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::versions::{AgentRecord, Channel, Document, VersionHistory};
+use super::versions::{AgentRecord, Channel, DocumentFields, VersionHistory};
 use super::workspace::Workspace;
 
 /// An agent with an engine. The document keys that a test does not set have plain values.
@@ -10,8 +10,8 @@ pub(crate) struct AgentSeed {
     agent_id: String,
     channel: Channel,
     response_engine: Value,
-    agent: Document,
-    engine: Document,
+    agent: DocumentFields,
+    engine: DocumentFields,
     /// Modification time of the first version of both.
     created_ms: i64,
     is_published: bool,
@@ -137,9 +137,9 @@ pub(crate) fn number_bound_to(workspace: &mut Workspace, number: &str, agent_id:
     workspace.numbers.insert(number.to_owned(), object(document));
 }
 
-fn object(value: Value) -> Document {
+fn object(value: Value) -> DocumentFields {
     match value {
         Value::Object(object) => object,
-        _ => Document::new(),
+        _ => DocumentFields::new(),
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{ApiAnswer, ApiRefusal};
 use super::request::ReceivedRequest;
 use super::rules::lists;
-use super::versions::Document;
+use super::versions::DocumentFields;
 
 /// Position of an item in a list: a number, for example a time, and the id for items with the same number.
 pub(super) type SortKey = (i64, String);
@@ -30,7 +30,7 @@ impl PageParameters {
     }
 
     /// Reads the parameters of the v3 lists from the body.
-    pub(super) fn from_body(body: &Document) -> Result<Self, ApiRefusal> {
+    pub(super) fn from_body(body: &DocumentFields) -> Result<Self, ApiRefusal> {
         let limit = match body.get("limit") {
             Some(limit) => Some(limit.as_i64().ok_or_else(lists::limit_refusal)?),
             None => None,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::{Host, Url};
 
 use super::server::FakeServer;
-use super::versions::Document;
+use super::versions::DocumentFields;
 use super::workspace::{Workspace, Workspaces};
 use crate::base::clock::Clock;
 use crate::egress::{self, Client, ClientBuildError};
@@ -79,20 +79,20 @@ fn webhook_target(workspaces: &mut Workspaces, call_id: &str) -> Result<WebhookT
     Ok(WebhookTarget { url, key: ApiKey::from(secret), events: wanted_events(agent) })
 }
 
-fn agent_version_of<'a>(workspace: &'a Workspace, call: &Document) -> Option<&'a Document> {
+fn agent_version_of<'a>(workspace: &'a Workspace, call: &DocumentFields) -> Option<&'a DocumentFields> {
     let agent = workspace.agents.get(call.get("agent_id")?.as_str()?)?;
     agent.history.get(call.get("agent_version")?.as_u64()?)
 }
 
 /// The agent's URL, or else the URL of the account. A URL of the agent replaces that of the account.
 /// Source: Retell's documentation of webhooks, revision of August 2026.
-fn effective_webhook_url<'a>(workspace: &'a Workspace, agent: Option<&'a Document>) -> Option<&'a str> {
+fn effective_webhook_url<'a>(workspace: &'a Workspace, agent: Option<&'a DocumentFields>) -> Option<&'a str> {
     let own = agent.and_then(|agent| agent.get("webhook_url")?.as_str()).filter(|url| !url.is_empty());
     own.or(workspace.webhook_url.as_deref())
 }
 
 /// Without `webhook_events`, an agent gets all three events.
-fn wanted_events(agent: Option<&Document>) -> Vec<&'static str> {
+fn wanted_events(agent: Option<&DocumentFields>) -> Vec<&'static str> {
     let wanted = agent.and_then(|agent| agent.get("webhook_events")?.as_array());
     let is_wanted = |event: &&str| wanted.is_none_or(|wanted| wanted.iter().any(|name| name == event));
     EVENTS.into_iter().filter(is_wanted).collect()
@@ -110,9 +110,9 @@ fn local_url(url: &str) -> Option<Url> {
 }
 
 /// Brings the stored call to its state at `event`, and returns it.
-fn advance(workspaces: &mut Workspaces, call_id: &str, event: &str) -> Document {
-    let Some(workspace) = workspaces.with_call(call_id) else { return Document::new() };
-    let Some(call) = workspace.calls.get_mut(call_id) else { return Document::new() };
+fn advance(workspaces: &mut Workspaces, call_id: &str, event: &str) -> DocumentFields {
+    let Some(workspace) = workspaces.with_call(call_id) else { return DocumentFields::new() };
+    let Some(call) = workspace.calls.get_mut(call_id) else { return DocumentFields::new() };
     let start_ms = call.get("start_timestamp").and_then(Value::as_i64).unwrap_or(0);
     let changes = match event {
         "call_started" => json!({ "call_status": "ongoing" }),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::answer::ApiRefusal;
-use super::versions::Document;
+use super::versions::DocumentFields;
 
 /// A request with its path and query decoded.
 pub(super) struct ReceivedRequest {
@@ -53,9 +53,9 @@ impl ReceivedRequest {
     }
 
     /// The body as a JSON object. An empty body is an empty object.
-    pub(super) fn object(&self) -> Result<Document, ApiRefusal> {
+    pub(super) fn object(&self) -> Result<DocumentFields, ApiRefusal> {
         if self.body.is_empty() {
-            return Ok(Document::new());
+            return Ok(DocumentFields::new());
         }
         match serde_json::from_slice(&self.body) {
             Ok(Value::Object(object)) => Ok(object),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 /// A JSON object as Retell stores it, with all keys.
-pub(crate) type Document = Map<String, Value>;
+pub(crate) type DocumentFields = Map<String, Value>;
 
 /// Whether an agent answers calls or chats. The two have separate endpoints for reading and patching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +29,13 @@ pub(crate) struct AgentRecord {
     pub(crate) channel: Channel,
     pub(crate) is_suspended: bool,
     /// Tag name to `{version, dynamic_variables}`. A tag without a version is unassigned.
-    pub(crate) tags: Document,
+    pub(crate) tags: DocumentFields,
     pub(crate) history: VersionHistory,
 }
 
 impl AgentRecord {
-    pub(crate) fn new(channel: Channel, first_version: Document) -> Self {
-        Self { channel, is_suspended: false, tags: Document::new(), history: VersionHistory::new(first_version) }
+    pub(crate) fn new(channel: Channel, first_version: DocumentFields) -> Self {
+        Self { channel, is_suspended: false, tags: DocumentFields::new(), history: VersionHistory::new(first_version) }
     }
 
     /// Points `tag` to `version`, as only the dashboard can; `None` leaves the tag unassigned.
@@ -53,7 +53,7 @@ impl AgentRecord {
 /// All versions of one document. A number is used once: after a draft is deleted, its number stays free.
 #[derive(Clone)]
 pub(crate) struct VersionHistory {
-    versions: BTreeMap<u64, Document>,
+    versions: BTreeMap<u64, DocumentFields>,
     next_version: u64,
     /// Versions in the order in which they were published.
     published: Vec<u64>,
@@ -62,7 +62,7 @@ pub(crate) struct VersionHistory {
 
 impl VersionHistory {
     /// A history whose version 0 is the draft `first`.
-    pub(crate) fn new(first: Document) -> Self {
+    pub(crate) fn new(first: DocumentFields) -> Self {
         let mut history =
             Self { versions: BTreeMap::new(), next_version: 0, published: Vec::new(), stale: BTreeSet::new() };
         history.add_draft(first);
@@ -70,7 +70,7 @@ impl VersionHistory {
     }
 
     /// Stores `document` as the next version, unpublished, and returns its number.
-    pub(crate) fn add_draft(&mut self, mut document: Document) -> u64 {
+    pub(crate) fn add_draft(&mut self, mut document: DocumentFields) -> u64 {
         let version = self.next_version;
         self.next_version += 1;
         document.insert("version".into(), version.into());
@@ -93,16 +93,16 @@ impl VersionHistory {
         self.published.contains(&version)
     }
 
-    pub(crate) fn get(&self, version: u64) -> Option<&Document> {
+    pub(crate) fn get(&self, version: u64) -> Option<&DocumentFields> {
         self.versions.get(&version)
     }
 
-    pub(crate) fn get_mut(&mut self, version: u64) -> Option<&mut Document> {
+    pub(crate) fn get_mut(&mut self, version: u64) -> Option<&mut DocumentFields> {
         self.versions.get_mut(&version)
     }
 
     /// All versions in ascending order.
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Document)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &DocumentFields)> {
         self.versions.iter().map(|(version, document)| (*version, document))
     }
 

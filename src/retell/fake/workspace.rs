@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::versions::{AgentRecord, Document, VersionHistory};
+use super::versions::{AgentRecord, DocumentFields, VersionHistory};
 use crate::base::clock::Clock;
 
 /// One organization of Retell. Its ids are unknown to the keys of all others.
@@ -23,12 +23,12 @@ pub(crate) struct Workspace {
     pub(crate) llms: BTreeMap<String, VersionHistory>,
     pub(crate) flows: BTreeMap<String, VersionHistory>,
     /// Phone numbers in E.164 form to their documents.
-    pub(crate) numbers: BTreeMap<String, Document>,
+    pub(crate) numbers: BTreeMap<String, DocumentFields>,
     pub(crate) voices: Vec<Value>,
-    pub(crate) test_cases: BTreeMap<String, Document>,
-    pub(crate) calls: BTreeMap<String, Document>,
-    pub(crate) chats: BTreeMap<String, Document>,
-    pub(crate) concurrency: Document,
+    pub(crate) test_cases: BTreeMap<String, DocumentFields>,
+    pub(crate) calls: BTreeMap<String, DocumentFields>,
+    pub(crate) chats: BTreeMap<String, DocumentFields>,
+    pub(crate) concurrency: DocumentFields,
 }
 
 /// An API key of a workspace. Keys from before names existed have none.
@@ -110,7 +110,7 @@ impl Workspace {
     }
 }
 
-fn insert_by_id(documents: &mut BTreeMap<String, Document>, id_key: &str, document: Value) {
+fn insert_by_id(documents: &mut BTreeMap<String, DocumentFields>, id_key: &str, document: Value) {
     if let Value::Object(document) = document
         && let Some(id) = document.get(id_key).and_then(Value::as_str)
     {
@@ -119,7 +119,7 @@ fn insert_by_id(documents: &mut BTreeMap<String, Document>, id_key: &str, docume
 }
 
 /// The figures of a pay-as-you-go workspace.
-fn default_concurrency() -> Document {
+fn default_concurrency() -> DocumentFields {
     let document = json!({
         "current_concurrency": 0, "concurrency_limit": 20, "base_concurrency": 20, "purchased_concurrency": 0,
         "concurrency_purchase_limit": 100, "remaining_purchase_limit": 100, "reserved_inbound_concurrency": 0,

@@ -7,7 +7,7 @@ use super::agents::agent_document;
 use super::{EndpointContext, missing_field};
 use crate::retell::fake::answer::{ApiAnswer, ApiRefusal, ApiResult};
 use crate::retell::fake::rules::{access, fields, patches, versions};
-use crate::retell::fake::versions::{AgentRecord, Channel, Document};
+use crate::retell::fake::versions::{AgentRecord, Channel, DocumentFields};
 use crate::retell::fake::workspace::Workspace;
 
 /// Creates a draft from `base_version`, with a copy of its engine as a new version of that engine.
@@ -28,7 +28,7 @@ pub(super) fn create(context: &mut EndpointContext<'_>) -> ApiResult {
 }
 
 /// Gives `draft` its own version of its engine. A custom LLM has none.
-fn copy_engine(workspace: &mut Workspace, draft: &mut Document, now_ms: i64) {
+fn copy_engine(workspace: &mut Workspace, draft: &mut DocumentFields, now_ms: i64) {
     let Some(response_engine) = draft.get_mut("response_engine") else { return };
     let Some((engine, version)) = workspace.engine_of(response_engine) else { return };
     let Some(mut copy) = engine.get(version).cloned() else { return };

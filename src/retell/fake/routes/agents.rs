@@ -6,7 +6,7 @@ use super::EndpointContext;
 use crate::retell::fake::answer::{ApiAnswer, ApiResult};
 use crate::retell::fake::pages::{self, PageParameters};
 use crate::retell::fake::rules::{access, versions};
-use crate::retell::fake::versions::{AgentRecord, Channel, Document};
+use crate::retell::fake::versions::{AgentRecord, Channel, DocumentFields};
 
 /// The slim items of all agents. Limit and cursor are read from the query; a body can only filter.
 pub(super) fn list(context: &mut EndpointContext<'_>) -> ApiResult {
@@ -46,7 +46,7 @@ pub(super) fn list_versions(context: &mut EndpointContext<'_>) -> ApiResult {
     Ok(pages::page(items.collect(), &PageParameters::from_query(context.request)?))
 }
 
-fn version_item(document: &Document) -> Value {
+fn version_item(document: &DocumentFields) -> Value {
     const KEYS: [&str; 6] = [
         "version",
         "is_published",
@@ -77,7 +77,7 @@ fn get(context: &EndpointContext<'_>, channel: Channel) -> ApiResult {
 }
 
 /// A version as the API shows it, with the tags that point to it.
-pub(super) fn agent_document(agent: &AgentRecord, version: u64) -> Option<Document> {
+pub(super) fn agent_document(agent: &AgentRecord, version: u64) -> Option<DocumentFields> {
     let mut document = agent.history.get(version)?.clone();
     document.insert("assigned_tags".into(), agent.tags_of(version).into());
     Some(document)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{EndpointContext, missing_field, version_reference};
 use crate::retell::fake::answer::{ApiAnswer, ApiRefusal, ApiResult};
 use crate::retell::fake::rules::{access, versions};
-use crate::retell::fake::versions::{Channel, Document};
+use crate::retell::fake::versions::{Channel, DocumentFields};
 
 /// How long a token of a web call is valid.
 const TOKEN_VALIDITY_MS: i64 = 600_000;
@@ -57,9 +57,9 @@ pub(super) fn create_phone_call(context: &mut EndpointContext<'_>) -> ApiResult 
 }
 
 /// The call that a request with the same key created within an hour. The key makes a repeated request harmless.
-fn call_of_idempotency_key(context: &EndpointContext<'_>, key: Option<&str>) -> Option<Document> {
+fn call_of_idempotency_key(context: &EndpointContext<'_>, key: Option<&str>) -> Option<DocumentFields> {
     let key = key?;
-    let is_recent = |call: &Document| {
+    let is_recent = |call: &DocumentFields| {
         let created_ms = call.get("start_timestamp").and_then(Value::as_i64).unwrap_or(0);
         context.now_ms - created_ms < IDEMPOTENCY_MS
     };
@@ -69,7 +69,7 @@ fn call_of_idempotency_key(context: &EndpointContext<'_>, key: Option<&str>) -> 
 
 fn new_call(
     context: &EndpointContext<'_>,
-    body: &Document,
+    body: &DocumentFields,
     agent_id: &str,
     version: Option<&Value>,
     call_type: &str,
@@ -92,6 +92,6 @@ fn new_call(
     Ok(call)
 }
 
-fn text<'a>(document: &'a Document, key: &str) -> Option<&'a str> {
+fn text<'a>(document: &'a DocumentFields, key: &str) -> Option<&'a str> {
     document.get(key).and_then(Value::as_str)
 }

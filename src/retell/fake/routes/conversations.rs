@@ -8,7 +8,7 @@ use super::{EndpointContext, filters};
 use crate::retell::fake::answer::{ApiAnswer, ApiRefusal, ApiResult};
 use crate::retell::fake::pages::{self, PageParameters, SortKey};
 use crate::retell::fake::rules::{access, lists};
-use crate::retell::fake::versions::Document;
+use crate::retell::fake::versions::DocumentFields;
 
 pub(super) fn list_calls(context: &mut EndpointContext<'_>) -> ApiResult {
     let body = context.request.object()?;
@@ -27,7 +27,10 @@ pub(super) fn list_chats(context: &mut EndpointContext<'_>) -> ApiResult {
     Ok(pages::page(as_values(matching(&context.workspace.chats, &body)?), &query))
 }
 
-fn matching(documents: &BTreeMap<String, Document>, body: &Document) -> Result<Vec<(SortKey, Document)>, ApiRefusal> {
+fn matching(
+    documents: &BTreeMap<String, DocumentFields>,
+    body: &DocumentFields,
+) -> Result<Vec<(SortKey, DocumentFields)>, ApiRefusal> {
     let criteria = body.get("filter_criteria").unwrap_or(&Value::Null);
     let mut items = Vec::new();
     for (id, document) in documents {
@@ -39,7 +42,7 @@ fn matching(documents: &BTreeMap<String, Document>, body: &Document) -> Result<V
     Ok(items)
 }
 
-fn as_values(items: Vec<(SortKey, Document)>) -> Vec<(SortKey, Value)> {
+fn as_values(items: Vec<(SortKey, DocumentFields)>) -> Vec<(SortKey, Value)> {
     items.into_iter().map(|(key, document)| (key, Value::Object(document))).collect()
 }
 
@@ -51,6 +54,6 @@ pub(super) fn get_chat(context: &mut EndpointContext<'_>) -> ApiResult {
     get(&context.workspace.chats, "chat", context.id())
 }
 
-fn get(documents: &BTreeMap<String, Document>, kind: &str, id: &str) -> ApiResult {
+fn get(documents: &BTreeMap<String, DocumentFields>, kind: &str, id: &str) -> ApiResult {
     Ok(ApiAnswer::ok(documents.get(id).ok_or_else(|| access::unknown_id(kind, id))?.clone()))
 }

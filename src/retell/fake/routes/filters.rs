@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use crate::retell::fake::answer::ApiRefusal;
-use crate::retell::fake::versions::Document;
+use crate::retell::fake::versions::DocumentFields;
 
 /// Filters by the value of a key in a group of the document, such as `metadata`; the fake does not have them.
 const KEYED_FILTERS: [&str; 5] =
     ["custom_analysis_data", "custom_attributes", "metadata", "dynamic_variables", "tool_calls"];
 
 /// Whether `document` meets all conditions of `criteria`.
-pub(super) fn matches(document: &Document, criteria: &Value) -> Result<bool, ApiRefusal> {
+pub(super) fn matches(document: &DocumentFields, criteria: &Value) -> Result<bool, ApiRefusal> {
     let Some(criteria) = criteria.as_object() else { return Ok(true) };
     for (field, filter) in criteria {
         if KEYED_FILTERS.contains(&field.as_str()) {
@@ -29,7 +29,7 @@ pub(super) fn matches(document: &Document, criteria: &Value) -> Result<bool, Api
 }
 
 /// A list of agents, of which one must match. Without versions, all versions of an agent do.
-fn is_of_an_agent(document: &Document, agents: &Value) -> bool {
+fn is_of_an_agent(document: &DocumentFields, agents: &Value) -> bool {
     let matches_agent = |agent: &Value| {
         let versions = agent["version"].as_array().filter(|versions| !versions.is_empty());
         let call_version = document.get("agent_version").or_else(|| document.get("version"));

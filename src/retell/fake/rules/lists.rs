@@ -1,7 +1,7 @@
 //! Rules about lists: pages, and what their items leave out.
 
 use crate::retell::fake::answer::ApiRefusal;
-use crate::retell::fake::versions::Document;
+use crate::retell::fake::versions::DocumentFields;
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: i64 = 1_000;
@@ -40,7 +40,7 @@ const TRANSCRIPT_KEYS: [&str; 5] = [
 
 /// Items of `/v3/list-calls` have no transcripts. A client reads each call to get them.
 /// Source: Retell's SDK 6.2.13, `types/call_list_response.py`.
-pub(in crate::retell::fake) fn without_transcripts(call: &Document) -> Document {
+pub(in crate::retell::fake) fn without_transcripts(call: &DocumentFields) -> DocumentFields {
     call.iter()
         .filter(|(key, _)| !TRANSCRIPT_KEYS.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.clone()))

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::Value;
 
 use crate::retell::fake::answer::ApiRefusal;
-use crate::retell::fake::versions::{AgentRecord, Document, VersionHistory};
+use crate::retell::fake::versions::{AgentRecord, DocumentFields, VersionHistory};
 
 /// `latest`, like no version at all, is the largest version number, drafts included: an unfinished draft can serve
 /// callers. `latest_published` is the version that was published last.
@@ -53,7 +53,7 @@ pub(in crate::retell::fake) fn published_engines_are_immutable(
 pub(in crate::retell::fake) fn published_agents_keep_all_but_the_title(
     history: &VersionHistory,
     version: u64,
-    patch: &Document,
+    patch: &DocumentFields,
 ) -> Result<(), ApiRefusal> {
     let changes_more_than_title = patch.keys().any(|key| key != "version_title");
     if history.is_published(version) && changes_more_than_title {
@@ -66,7 +66,7 @@ pub(in crate::retell::fake) fn published_agents_keep_all_but_the_title(
 /// The engine of an agent cannot be replaced once a version exists, not even in a draft: 400. The sources do not say
 /// whether the present value is accepted, so the fake refuses every `response_engine`.
 /// Source: live rejections of September 2026.
-pub(in crate::retell::fake) fn response_engine_is_fixed(patch: &Document) -> Result<(), ApiRefusal> {
+pub(in crate::retell::fake) fn response_engine_is_fixed(patch: &DocumentFields) -> Result<(), ApiRefusal> {
     if patch.contains_key("response_engine") {
         return Err(ApiRefusal::bad_request("Cannot update response engine after agent versions have been created"));
     }

@@ -1,9 +1,12 @@
+mod services;
+
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::services::{ServiceList, ServiceSettings, deserialize_services, normalize_name};
+use self::services::{ServiceList, deserialize_services};
+pub(crate) use self::services::{ServiceSettings, normalize_name};
 use crate::config::FieldError;
 use crate::config::values::string_list;
 
